@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a newcomer types: each installs what it needs into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test test-all check format clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements-sam2.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	# sam2 declares torchvision, which its video path never imports and which must not stand beside a CPU torch.
+	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-sam2.txt
+	@touch $@
+
+demo: install
+	$(BIN)/python jobs/demo.py
+
+test: install check
+	$(BIN)/python -m pytest -m "not golden and not slow and not gpu"
+
+test-all: install check
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) demo-output

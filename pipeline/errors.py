@@ -1,0 +1,25 @@
+"""The few ways this software fails, and the exit code each of them ends a command with."""
+
+
+class PipelineError(Exception):
+    """Base of every error raised on purpose; its message says what happened, to which file, and what to do."""
+
+    exit_code = 3
+
+
+class UsageError(PipelineError):
+    """The user asked for something that cannot be: bad argument, bad manifest, mismatching output directory."""
+
+    exit_code = 2
+
+
+class CheckpointError(PipelineError):
+    """A model directory is not a usable checkpoint. Raised before any video is touched."""
+
+
+class StorageError(PipelineError):
+    """The output (or input) storage failed for good: full disk, permission, missing bucket."""
+
+
+class VideoError(PipelineError):
+    """One video or image cannot be read. Costs that video's rows only: they become ``failed`` rows."""

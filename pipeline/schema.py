@@ -1,0 +1,128 @@
+"""The nouns: what a row of the manifest is, what a row of the mask dataset is, and their Arrow schemas.
+
+Both schemas are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypedDict
+
+import pyarrow as pa
+
+SCHEMA_VERSION = "1"
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("video", pa.string(), nullable=False),
+        pa.field("expression_id", pa.string(), nullable=False),
+        pa.field("expression", pa.string(), nullable=False),
+        pa.field("frames", pa.list_(pa.string())),
+    ]
+)
+
+RLE_TYPE = pa.struct([pa.field("size", pa.list_(pa.int32(), 2)), pa.field("counts", pa.string())])
+
+MASKS_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("expression_id", pa.string(), nullable=False),
+        pa.field("expression", pa.string(), nullable=False),
+        pa.field("object_id", pa.int32(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("height", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("frames", pa.list_(pa.string())),
+        pa.field("keyframes", pa.list_(pa.int32())),
+        pa.field("masks", pa.list_(RLE_TYPE)),
+        pa.field("areas", pa.list_(pa.int32())),
+        pa.field("bboxes", pa.list_(pa.list_(pa.float32(), 4))),
+        pa.field("scores", pa.list_(pa.float32())),
+        pa.field("score", pa.float32()),
+    ],
+    metadata={"sa2va_i_pipeline.schema_version": SCHEMA_VERSION},
+)
+
+
+class Rle(TypedDict):
+    """COCO compressed run-length encoding of one mask: column-major runs, ``size`` = [height, width]."""
+
+    size: list[int]
+    counts: str
+
+
+class Status(StrEnum):
+    """What became of one (video, expression)."""
+
+    OK = "ok"
+    NO_OBJECT = "no_object"
+    """The answer has no ``[SEG]``: one row, every mask null."""
+    FAILED = "failed"
+    """One row; ``error`` says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expression:
+    """One referring expression of a video."""
+
+    expression_id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTask:
+    """The unit of work: one video with all its expressions that are still to be done."""
+
+    video_id: str
+    video: str
+    """Absolute URL or path of a video file, an image file, a folder of frame images, or an archive of them."""
+    expressions: tuple[Expression, ...]
+    frames: tuple[str, ...] | None = None
+    """Frame names without extension, in order; ``None`` takes every frame."""
+
+
+@dataclass(kw_only=True)
+class MaskRow:
+    """One row of the mask dataset: one object of one expression of one video.
+
+    The per-frame lists have the length of ``frames``; an absent object is ``None`` in ``masks`` and ``bboxes`` and 0
+    in ``areas``.
+    """
+
+    video_id: str
+    expression_id: str
+    expression: str
+    object_id: int = 0
+    status: str
+    error: str | None = None
+    answer: str | None = None
+    height: int | None = None
+    width: int | None = None
+    frames: list[str] = field(default_factory=list)
+    keyframes: list[int] = field(default_factory=list)
+    """Indices into ``frames``."""
+    masks: list[Rle | None] = field(default_factory=list)
+    areas: list[int] = field(default_factory=list)
+    """Pixels per frame."""
+    bboxes: list[list[float] | None] = field(default_factory=list)
+    """COCO ``[x, y, width, height]`` in pixels per frame."""
+    scores: list[float] = field(default_factory=list)
+    """SAM 2's presence confidence per frame, 0..1."""
+    score: float | None = None
+    """One number for the track, 0..1."""
+
+
+def failed_rows(task: VideoTask, error: str) -> list[MaskRow]:
+    """One ``failed`` row for every expression of ``task``, carrying the same message."""
+    return [
+        MaskRow(
+            video_id=task.video_id,
+            expression_id=expression.expression_id,
+            expression=expression.text,
+            status=Status.FAILED,
+            error=error,
+        )
+        for expression in task.expressions
+    ]

@@ -1,0 +1,77 @@
+"""Manifests: what is to be annotated, read from our own formats or a benchmark's, as one task per video."""
+
+import csv
+import logging
+import posixpath
+
+import pyarrow as pa
+
+from pipeline.errors import UsageError
+from pipeline.manifest.benchmarks import image_root, read_meta_expressions, rows_of
+from pipeline.manifest.canonical import READERS
+from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
+from pipeline.manifest.grouping import group_rows
+from pipeline.schema import VideoTask
+from pipeline.storage import AccessDeniedError, MissingFileError, absolute, open_input, parent, scrub
+
+__all__ = ["MAX_EXPRESSION_CHARACTERS", "expression_problem", "read_manifest"]
+
+logger = logging.getLogger(__name__)
+
+
+def read_manifest(
+    manifest: str, *, videos: str | None = None, exclude_meta: str | None = None, limit: int | None = None
+) -> list[VideoTask]:
+    """Read a manifest into one task per video, in the manifest's order.
+
+    Args:
+        manifest: Path or fsspec URL of a ``.parquet``, ``.jsonl`` or ``.csv`` file with one row per (video,
+            expression), or of a benchmark's ``meta_expressions.json``.
+        videos: Folder that relative videos are taken from; by default the manifest's own. For a benchmark: its
+            ``JPEGImages``.
+        exclude_meta: Another ``meta_expressions.json``, whose videos are left out (Ref-YouTube-VOS: its test meta).
+        limit: Keep the first so many videos.
+
+    Returns:
+        Tasks with absolute video locations. Expressions are kept as written, also ones that
+        :func:`expression_problem` objects to: those cost their own row, later.
+
+    Raises:
+        UsageError: The manifest cannot be used; the message names file, place and column.
+        StorageError: The storage does not answer.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit must be at least 1, not {limit}")
+    try:
+        tasks = _read(absolute(manifest), absolute(videos) if videos is not None else None)
+        if exclude_meta is not None:
+            excluded = read_meta_expressions(absolute(exclude_meta))
+            kept = [task for task in tasks if task.video_id not in excluded]
+            logger.info("%s leaves out %d of %d videos", scrub(exclude_meta), len(tasks) - len(kept), len(tasks))
+            if not kept:
+                raise UsageError(f"{scrub(exclude_meta)} excludes every video of {scrub(manifest)}")
+            tasks = kept
+    except (MissingFileError, AccessDeniedError) as error:
+        raise UsageError(str(error)) from error
+    return tasks[:limit]
+
+
+def _read(manifest: str, videos: str | None) -> list[VideoTask]:
+    suffix = posixpath.splitext(manifest)[1].lower()
+    name = scrub(manifest)
+    if suffix == ".json":
+        content = read_meta_expressions(manifest)
+        tasks = group_rows(rows_of(content), manifest=name, base=image_root(manifest, content, videos))
+    elif suffix in READERS:
+        with open_input(manifest) as file:
+            try:
+                tasks = group_rows(READERS[suffix](file, name), manifest=name, base=videos or parent(manifest))
+            except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError) as error:
+                raise UsageError(f"{name}: not a readable {suffix[1:]} file: {scrub(str(error))}") from error
+    else:
+        raise UsageError(
+            f"{name}: unknown kind of manifest {suffix!r}; expected .parquet, .jsonl, .csv or a benchmark's .json"
+        )
+    if not tasks:
+        raise UsageError(f"{name}: the manifest has no rows")
+    return tasks

@@ -1,0 +1,177 @@
+"""The canonical manifest, one row per (video, expression): Parquet, JSON lines and CSV readers.
+
+Each reader yields typed rows as it goes, so a million rows never exist twice in memory.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import UsageError
+from pipeline.manifest.grouping import ManifestRow, shown
+
+COLUMNS = ("video_id", "video", "expression_id", "expression")
+_IDS = ("video_id", "expression_id")
+_BATCH_ROWS = 65_536
+
+
+def read_jsonl(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
+    """Rows of a JSON lines file; ``frames`` is a list of strings or null, blank lines are skipped."""
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        row = _json_object(line, manifest, place)
+        frames = _frame_tuple(row.get("frames"), manifest, place)
+        values = [_text(row, column, manifest, place) for column in COLUMNS]
+        if b"\\u" in line:  # only an escape can smuggle in half a character
+            for column, text in [*zip(COLUMNS, values, strict=True), *(("frames", name) for name in frames or ())]:
+                _check_unicode(text, manifest, place, column)
+        yield ManifestRow(place, *values, frames)
+
+
+def read_csv(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
+    """Rows of a CSV file with a header line; ``frames`` holds names separated by spaces, empty takes every frame."""
+    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    header = next(reader, None)
+    if header is None:
+        raise UsageError(f"{manifest}: the file is empty; expected a header line with {_listed(COLUMNS)}")
+    _check_columns(header, manifest)
+    where = [header.index(column) for column in COLUMNS]
+    frames_at = header.index("frames") if "frames" in header else None
+    for values in reader:
+        if not values:
+            continue
+        place = f"line {reader.line_num}"
+        if len(values) != len(header):
+            raise UsageError(
+                f"{manifest}: {place}: {len(values)} cells where the header has {len(header)}; "
+                "quote cells that hold commas"
+            )
+        frames = tuple(values[frames_at].split()) or None if frames_at is not None else None
+        yield ManifestRow(place, *(values[index] for index in where), frames)
+
+
+def read_parquet(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
+    """Rows of a Parquet file; ids may be integers, ``frames`` is a list of strings or null."""
+    with pq.ParquetFile(file) as parquet:
+        schema = parquet.schema_arrow
+        _check_columns(schema.names, manifest)
+        has_frames = "frames" in schema.names
+        for column in (*COLUMNS, *(("frames",) if has_frames else ())):
+            _check_parquet_type(schema.field(column), manifest)
+        first = 1
+        columns = [*COLUMNS, "frames"] if has_frames else list(COLUMNS)
+        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
+            yield from _parquet_rows(batch, first, manifest, has_frames)
+            first += batch.num_rows
+
+
+READERS: dict[str, Callable[[IO[bytes], str], Iterator[ManifestRow]]] = {
+    ".jsonl": read_jsonl,
+    ".csv": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+def _json_object(line: bytes, manifest: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise UsageError(f"{manifest}: {place}: not a JSON object: {reason}") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{manifest}: {place}: expected a JSON object on each line, found {_type_name(row)}")
+    return row
+
+
+def _text(row: dict[str, Any], column: str, manifest: str, place: str) -> str:
+    try:
+        value = row[column]
+    except KeyError:
+        raise UsageError(f"{manifest}: {place}: column {column!r} is missing") from None
+    if type(value) is str:
+        return value
+    if type(value) is int and column in _IDS:
+        return str(value)
+    raise UsageError(f"{manifest}: {place}: column {column!r} must be a string, found {_type_name(value)}")
+
+
+def _frame_tuple(value: object, manifest: str, place: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(type(name) is str for name in value):
+        raise UsageError(f"{manifest}: {place}: column 'frames' must be a list of strings, found {_type_name(value)}")
+    return tuple(value)
+
+
+def _type_name(value: object) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+    }
+    if isinstance(value, list):
+        return "a list with " + " and ".join(sorted({names.get(type(item), "null") for item in value} or {"nothing"}))
+    return names.get(type(value), "null")
+
+
+def _check_unicode(text: str, manifest: str, place: str, column: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{manifest}: {place}: column {column!r} holds half a surrogate pair: {shown(text)}"
+        ) from error
+
+
+def _check_columns(names: list[str], manifest: str) -> None:
+    missing = [column for column in COLUMNS if column not in names]
+    if missing:
+        raise UsageError(f"{manifest}: column {_listed(missing)} is missing; found {_listed(names) or 'no columns'}")
+    for column in (*COLUMNS, "frames"):
+        if names.count(column) > 1:
+            raise UsageError(f"{manifest}: column {column!r} appears {names.count(column)} times")
+
+
+def _listed(names: "list[str] | tuple[str, ...]") -> str:
+    return ", ".join(shown(name) for name in names[:20])
+
+
+def _check_parquet_type(field: pa.Field, manifest: str) -> None:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if field.name == "frames":
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if pa.types.is_null(kind) or (listed and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))):
+            return
+        raise UsageError(f"{manifest}: column 'frames' has type {field.type}, expected a list of strings")
+    if _is_text(kind) or (field.name in _IDS and pa.types.is_integer(kind)):
+        return
+    raise UsageError(f"{manifest}: column {field.name!r} has type {field.type}, expected string")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _parquet_rows(batch: pa.RecordBatch, first: int, manifest: str, has_frames: bool) -> Iterator[ManifestRow]:
+    columns = []
+    for name in COLUMNS:
+        column = batch.column(name)
+        if column.null_count:
+            row = first + column.is_null().index(True).as_py()
+            raise UsageError(f"{manifest}: row {row}: column {name!r} is null")
+        columns.append(column.cast(pa.string()).to_pylist())
+    frames = batch.column("frames").to_pylist() if has_frames else [None] * batch.num_rows
+    for number, (*values, names) in enumerate(zip(*columns, frames, strict=True), start=first):
+        if names is not None and None in names:
+            raise UsageError(f"{manifest}: row {number}: column 'frames' holds a null")
+        yield ManifestRow(f"row {number}", *values, tuple(names) if names is not None else None)

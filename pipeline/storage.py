@@ -1,0 +1,302 @@
+"""Files on a local disk or any fsspec URL: whole reads, atomic writes, listings; retried where that can help.
+
+Local paths never pass through fsspec's URL parser, so that a file named ``a::b`` or ``x?y`` is just a file.
+"""
+
+import errno
+import io
+import logging
+import os
+import posixpath
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from pipeline.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+FIRST_PAUSE_S = 0.25
+TEMPORARY_PREFIX = ".tmp-"
+"""Files of unfinished local writes; hidden and without the final suffix, so no reader's pattern matches them."""
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_TRANSIENT_ERRNOS = {
+    getattr(errno, name)
+    for name in (
+        "EIO",
+        "EREMOTEIO",
+        "EBUSY",
+        "EAGAIN",
+        "ETIMEDOUT",
+        "ECONNRESET",
+        "ECONNREFUSED",
+        "EPIPE",
+        "EHOSTUNREACH",
+    )
+    if hasattr(errno, name)
+}
+_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "HF_TOKEN")
+
+
+class MissingFileError(StorageError):
+    """There is no such file, folder or bucket."""
+
+
+class AccessDeniedError(StorageError):
+    """The file exists or may exist, but these credentials or permissions do not open it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """One listed file."""
+
+    url: str
+    size_bytes: int
+
+
+def is_local(url: str) -> bool:
+    """Whether ``url`` is a path of this machine (a plain path or ``file://``)."""
+    return url.startswith("file://") or not _SCHEME.match(url)
+
+
+def absolute(url: str) -> str:
+    """A local path made absolute (and ``file://`` removed); any other URL without its trailing slash."""
+    if is_local(url):
+        return os.path.abspath(url.removeprefix("file://"))  # noqa: PTH100 - pathlib refuses no fewer odd names
+    scheme, rest = url.split("://", 1)
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
+def join(url: str, *parts: str) -> str:
+    """``url`` extended by relative ``parts``; ``.`` and ``..`` are resolved, because object stores do not do so."""
+    if is_local(url):
+        return os.path.normpath(os.path.join(absolute(url), *parts))  # noqa: PTH118
+    scheme, rest = absolute(url).split("://", 1)
+    bucket, _, key = rest.partition("/")
+    key = posixpath.normpath(posixpath.join("/", key, *parts)).lstrip("/")
+    return f"{scheme}://{bucket}/{key}" if key else f"{scheme}://{bucket}"
+
+
+def parent(url: str) -> str:
+    """The folder that holds ``url``."""
+    return join(url, "..")
+
+
+def resolve(location: str, base: str) -> str:
+    """``location`` itself when it is absolute or a URL, else ``location`` under the folder ``base``."""
+    if _SCHEME.match(location) or location.startswith("/"):
+        return absolute(location)
+    return join(base, location)
+
+
+def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The filesystem of ``url`` and the path in it.
+
+    Raises:
+        StorageError: The URL's scheme is unknown or the package that serves it is not installed.
+    """
+    if is_local(url):
+        return LocalFileSystem(), absolute(url)
+    try:
+        # Listings are not cached: another process adds files while this one looks.
+        return fsspec.url_to_fs(absolute(url), use_listings_cache=False)  # type: ignore[no-any-return]
+    except (ValueError, ImportError) as error:
+        raise StorageError(f"{scrub(url)}: cannot open this kind of URL: {scrub(str(error))}") from error
+
+
+def scrub(text: str) -> str:
+    """``text`` without credentials: user info and query strings of URLs, and the values of well-known variables."""
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]+@", r"\1***@", text)
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)\?[^\s'\"]*", r"\1?***", text)
+    for name in _SECRET_VARIABLES:
+        value = os.environ.get(name, "")
+        if len(value) >= 4:
+            text = text.replace(value, "***")
+    return text
+
+
+def with_retries(action: Callable[[], T], url: str, doing: str) -> T:
+    """Run ``action``, again after a growing pause where its error may pass (500, 503, timeouts, dropped connections).
+
+    Args:
+        action: Must be safe to run twice.
+        url: Named in the error.
+        doing: What the action does, for the error: ``"read"``, ``"write"``, ``"list"``.
+
+    Raises:
+        MissingFileError: At once, for 404 and missing local files.
+        AccessDeniedError: At once, for 403, wrong credentials and missing permissions.
+        StorageError: For any other storage failure, after the last attempt.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return action()
+        except Exception as error:  # every client library has its own classes; what is no storage error goes on
+            failure = _explain(error, url, doing)
+            if failure is None:
+                raise
+            if attempt == ATTEMPTS or not _is_transient(error, url):
+                raise failure from error
+            pause_s = FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+            logger.warning("%s; attempt %d of %d, next in %.1f s", failure, attempt, ATTEMPTS, pause_s)
+            time.sleep(pause_s)
+    raise AssertionError("unreachable")
+
+
+def exists(url: str) -> bool:
+    """Whether a file or folder is there. Raises StorageError when that cannot be found out."""
+    fs, path = open_filesystem(url)
+
+    def look() -> bool:
+        try:
+            fs.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    return with_retries(look, url, "look up")
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole file. Raises MissingFileError, AccessDeniedError or StorageError."""
+    fs, path = open_filesystem(url)
+    return with_retries(lambda: bytes(fs.cat_file(path)), url, "read")
+
+
+def open_input(url: str) -> IO[bytes]:
+    """The file, open for reading and seeking; remote ones are fetched whole, so that reading cannot fail later."""
+    if is_local(url):
+        return with_retries(lambda: Path(absolute(url)).open("rb"), url, "read")
+    return io.BytesIO(read_bytes(url))
+
+
+def atomic_write(url: str, data: bytes) -> None:
+    """Write ``data`` so that a reader sees the old file or the whole new one, whatever is killed meanwhile.
+
+    Raises:
+        StorageError: Full disk, missing permission, missing bucket, or a storage that stays unavailable.
+    """
+    if is_local(url):
+        with_retries(lambda: _replace_local(Path(absolute(url)), data), url, "write")
+        return
+    fs, path = open_filesystem(url)
+    with_retries(lambda: fs.pipe_file(path, data), url, "write")  # an object appears when its upload is complete
+
+
+def list_files(url: str, suffix: str = "") -> list[FileInfo]:
+    """Files directly in the folder ``url`` whose names end in ``suffix``, by name; hidden ones and folders left out.
+
+    A folder that does not exist is empty.
+    """
+    fs, path = open_filesystem(url)
+
+    def entries() -> list[dict[str, Any]]:
+        try:
+            fs.invalidate_cache(path)
+            return list(fs.ls(path, detail=True))
+        except FileNotFoundError:
+            return []
+
+    found = []
+    for entry in with_retries(entries, url, "list"):
+        name = posixpath.basename(str(entry["name"]).rstrip("/"))
+        if entry["type"] == "file" and name.endswith(suffix) and not name.startswith("."):
+            found.append(FileInfo(url=join(url, name), size_bytes=int(entry["size"] or 0)))
+    return sorted(found, key=lambda info: info.url)
+
+
+def list_names(url: str) -> list[str]:
+    """Names of everything directly in the folder ``url``, sorted. Raises MissingFileError when there is none."""
+    fs, path = open_filesystem(url)
+    entries = with_retries(lambda: fs.ls(path, detail=False), url, "list")
+    return sorted(posixpath.basename(str(entry).rstrip("/")) for entry in entries)
+
+
+def make_directory(url: str) -> None:
+    """Make a local folder and its parents; object stores have none, so nothing happens there."""
+    if is_local(url):
+        with_retries(lambda: Path(absolute(url)).mkdir(parents=True, exist_ok=True), url, "create")
+
+
+def delete(url: str) -> None:
+    """Delete a file; a missing one is fine."""
+    fs, path = open_filesystem(url)
+
+    def remove() -> None:
+        try:
+            fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+    with_retries(remove, url, "delete")
+
+
+def remove_leftovers(url: str) -> None:
+    """Delete what killed writers left in the local folder ``url``; an object store shows no unfinished uploads."""
+    if not is_local(url):
+        return
+    for leftover in Path(absolute(url)).glob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _replace_local(path: Path, data: bytes) -> None:
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must survive a power cut too
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _explain(error: Exception, url: str, doing: str) -> StorageError | None:
+    """The error to show instead of ``error``; None when it is no storage failure at all."""
+    where = scrub(url)
+    if isinstance(error, StorageError):
+        return None
+    if isinstance(error, FileNotFoundError):
+        return MissingFileError(f"{where}: cannot {doing}: no such file, folder or bucket (404)")
+    if isinstance(error, PermissionError) or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return AccessDeniedError(f"{where}: cannot {doing}: access denied (403); check permissions and credentials")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{where}: cannot {doing}: no space left; free some and start the same command again")
+    if isinstance(error, OSError) or _is_client_error(error):
+        return StorageError(f"{where}: cannot {doing}: {type(error).__name__}: {scrub(str(error))}")
+    return None
+
+
+def _is_client_error(error: Exception) -> bool:
+    """Whether an HTTP or S3 client raised this; their classes do not derive from OSError."""
+    return any(kind.__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp") for kind in type(error).__mro__)
+
+
+def _is_transient(error: Exception, url: str) -> bool:
+    if is_local(url):
+        return False
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    if isinstance(error, TimeoutError | ConnectionError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno is None or error.errno in _TRANSIENT_ERRNOS
+    return _is_client_error(error) and "Credentials" not in type(error).__name__

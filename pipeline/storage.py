@@ -111,7 +111,7 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
         return LocalFileSystem(), absolute(url)
     try:
         # Listings are not cached: another process adds files while this one looks.
-        return fsspec.url_to_fs(absolute(url), use_listings_cache=False)  # type: ignore[no-any-return]
+        return fsspec.url_to_fs(absolute(url), use_listings_cache=False)
     except (ValueError, ImportError) as error:
         raise StorageError(f"{scrub(url)}: cannot open this kind of URL: {scrub(str(error))}") from error
 

@@ -1,0 +1,6 @@
+"""The mask dataset: encoding, committing, resuming and reading it."""
+
+from pipeline.dataset.rle import areas_and_bboxes, decode_mask, decode_masks, encode_masks, validate_rle
+from pipeline.dataset.writer import DatasetWriter
+
+__all__ = ["DatasetWriter", "areas_and_bboxes", "decode_mask", "decode_masks", "encode_masks", "validate_rle"]

@@ -28,11 +28,12 @@ def read_jsonl(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
         place = f"line {number}"
         row = _json_object(line, manifest, place)
         frames = _frame_tuple(row.get("frames"), manifest, place)
-        values = [_text(row, column, manifest, place) for column in COLUMNS]
+        video_id, video, expression_id, expression = (_text(row, column, manifest, place) for column in COLUMNS)
         if b"\\u" in line:  # only an escape can smuggle in half a character
-            for column, text in [*zip(COLUMNS, values, strict=True), *(("frames", name) for name in frames or ())]:
+            named = {"video_id": video_id, "video": video, "expression_id": expression_id, "expression": expression}
+            for column, text in {**named, "frames": " ".join(frames or ())}.items():
                 _check_unicode(text, manifest, place, column)
-        yield ManifestRow(place, *values, frames)
+        yield ManifestRow(place, video_id, video, expression_id, expression, frames)
 
 
 def read_csv(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
@@ -54,7 +55,8 @@ def read_csv(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
                 "quote cells that hold commas"
             )
         frames = tuple(values[frames_at].split()) or None if frames_at is not None else None
-        yield ManifestRow(place, *(values[index] for index in where), frames)
+        video_id, video, expression_id, expression = (values[index] for index in where)
+        yield ManifestRow(place, video_id, video, expression_id, expression, frames)
 
 
 def read_parquet(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
@@ -171,7 +173,9 @@ def _parquet_rows(batch: pa.RecordBatch, first: int, manifest: str, has_frames: 
             raise UsageError(f"{manifest}: row {row}: column {name!r} is null")
         columns.append(column.cast(pa.string()).to_pylist())
     frames = batch.column("frames").to_pylist() if has_frames else [None] * batch.num_rows
-    for number, (*values, names) in enumerate(zip(*columns, frames, strict=True), start=first):
+    rows = zip(*columns, frames, strict=True)
+    for number, (video_id, video, expression_id, expression, names) in enumerate(rows, start=first):
         if names is not None and None in names:
             raise UsageError(f"{manifest}: row {number}: column 'frames' holds a null")
-        yield ManifestRow(f"row {number}", *values, tuple(names) if names is not None else None)
+        frame_names = tuple(names) if names is not None else None
+        yield ManifestRow(f"row {number}", video_id, video, expression_id, expression, frame_names)

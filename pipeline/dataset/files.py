@@ -1,0 +1,79 @@
+"""Reading the dataset's Parquet files from any storage: their list, and columns of one of them."""
+
+import io
+import logging
+import posixpath
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import PipelineError
+from pipeline.storage import FileInfo, join, list_files, open_filesystem, scrub, with_retries
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MASKS_FOLDER = "masks"
+_PARALLEL_READS = 16
+_FETCH_WHOLE_BYTES = 2**20  # below this one request for everything beats several for parts
+
+
+class BrokenFileError(PipelineError):
+    """A file of the dataset does not read back as Parquet with the columns asked for."""
+
+
+def mask_files(url: str) -> list[FileInfo]:
+    """The Parquet files of the dataset at ``url``, by name; none when it does not exist."""
+    return list_files(join(url, MASKS_FOLDER), ".parquet")
+
+
+def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
+    """Open ``file``, let ``use`` read from it, close it; again from the start where the storage failed for a moment.
+
+    Raises:
+        BrokenFileError: It is not a Parquet file, is cut short, or lacks a column.
+        StorageError: It cannot be fetched.
+    """
+    fs, path = open_filesystem(file.url)
+
+    def attempt() -> T:
+        if file.size_bytes <= _FETCH_WHOLE_BYTES:
+            source: Any = io.BytesIO(fs.cat_file(path))
+        else:
+            source = fs.open(path, "rb")
+        with source, pq.ParquetFile(source) as parquet:
+            return use(parquet)
+
+    try:
+        return with_retries(attempt, file.url, "read")
+    except (pa.ArrowException, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}") from error
+
+
+def read_columns(file: FileInfo, columns: list[str]) -> pa.Table:
+    """Some columns of a file. Raises BrokenFileError also where one of them is missing."""
+
+    def read(parquet: pq.ParquetFile) -> pa.Table:
+        table = parquet.read(columns=columns)
+        return table.select(columns)
+
+    return with_parquet(file, read)
+
+
+def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> list[tuple[FileInfo, pa.Table | None]]:
+    """:func:`read_columns` for many files in parallel; None and a logged warning for one that does not read back."""
+
+    def read(file: FileInfo) -> tuple[FileInfo, pa.Table | None]:
+        try:
+            return file, read_columns(file, columns)
+        except BrokenFileError as error:
+            logger.warning("%s; its rows count as missing (%s)", error, posixpath.basename(file.url))
+            return file, None
+
+    with ThreadPoolExecutor(max_workers=_PARALLEL_READS) as pool:
+        return list(pool.map(read, files))

@@ -1,0 +1,146 @@
+"""COCO compressed run-length masks: encoding, decoding, and a check that makes strangers' RLE safe to decode."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from pipeline.schema import Rle
+
+MAX_PIXELS = 2**30
+"""A mask that claims more is refused: its size comes from a file, and decoding allocates it."""
+
+_MAX_CHARACTERS_PER_RUN = 7  # five bits each: enough for any run within MAX_PIXELS, sign included
+
+
+def encode_masks(masks: np.ndarray) -> list[Rle | None]:
+    """Encode a clip's masks.
+
+    Args:
+        masks: bool or uint8 ``[T, H, W]``; non-zero is foreground.
+
+    Returns:
+        One RLE per frame, ``counts`` as str; None where the mask is empty.
+
+    Example:
+        >>> encode_masks(np.ones((1, 2, 3), bool))
+        [{'size': [2, 3], 'counts': '06'}]
+    """
+    if masks.ndim != 3:
+        raise ValueError(f"masks must be [T, H, W], not of shape {masks.shape}")
+    if masks.size == 0:
+        return [None] * len(masks)
+    # The encoder counts changes of value, so 255 beside 1 would be a boundary: reduce to 0 and 1 first.
+    binary = masks if masks.dtype == np.bool_ else masks != 0
+    columns_first = np.asfortranarray(binary.view(np.uint8).transpose(1, 2, 0))
+    encoded = coco.encode(columns_first)
+    areas = coco.area(encoded)
+    return [
+        Rle(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii")) if area else None
+        for rle, area in zip(encoded, areas, strict=True)
+    ]
+
+
+def decode_mask(rle: Rle) -> np.ndarray:
+    """One mask, bool ``[H, W]``. Raises ValueError when ``rle`` is not a valid encoding."""
+    return decode_masks([rle], *_size(rle))[0]
+
+
+def decode_masks(rles: Sequence[Rle | None], height: int, width: int) -> np.ndarray:
+    """A clip's masks, bool ``[T, H, W]``; None decodes to an empty mask.
+
+    Raises:
+        ValueError: An RLE is invalid or of another size; the message names the frame's index.
+    """
+    masks = np.zeros((len(rles), height, width), dtype=np.bool_)
+    present = []
+    for index, rle in enumerate(rles):
+        if rle is None:
+            continue
+        try:
+            validate_rle(rle)
+            if list(rle["size"]) != [height, width]:
+                raise ValueError(f"size is {list(rle['size'])}, expected [{height}, {width}]")
+        except ValueError as error:
+            raise ValueError(f"mask of frame {index}: {error}") from error
+        present.append(index)
+    for index in present:  # one at a time: a batch would hold the clip twice
+        masks[index] = coco.decode(_as_coco(rles[index]))
+    return masks
+
+
+def areas_and_bboxes(rles: Sequence[Rle | None]) -> tuple[list[int], list[list[float] | None]]:
+    """Areas in pixels (0 where absent) and COCO boxes ``[x, y, width, height]`` (None where absent)."""
+    areas = [0] * len(rles)
+    boxes: list[list[float] | None] = [None] * len(rles)
+    present = [index for index, rle in enumerate(rles) if rle is not None]
+    if not present:
+        return areas, boxes
+    encoded = [_as_coco(rles[index]) for index in present]
+    for index, area, box in zip(present, coco.area(encoded), coco.toBbox(encoded), strict=True):
+        areas[index] = int(area)
+        boxes[index] = [float(value) for value in box] if area else None
+    return areas, boxes
+
+
+def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
+    """Check that ``rle`` decodes to exactly its own size; pycocotools reads and writes out of bounds where it does not.
+
+    Raises:
+        ValueError: Not a compressed RLE, or its runs do not fill ``size``; the message says which.
+    """
+    height, width = _size(rle)
+    counts = rle.get("counts")
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"counts must be a compressed RLE string, not {type(counts).__name__}")
+    try:
+        characters = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8)
+    except UnicodeEncodeError as error:
+        raise ValueError("counts holds characters that no RLE has") from error
+    runs = _runs(characters)
+    if runs.size and runs.min() < 0:
+        raise ValueError("counts holds a negative run")
+    total = int(runs.sum())
+    if total != height * width:
+        raise ValueError(f"runs sum to {total} pixels, but size [{height}, {width}] has {height * width}")
+
+
+def _size(rle: Any) -> tuple[int, int]:  # noqa: ANN401
+    size = rle.get("size") if isinstance(rle, dict) else None
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int for side in size):
+        raise ValueError("not an RLE: size must be [height, width] in whole pixels")
+    height, width = size
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"size [{height}, {width}] is outside 1 to {MAX_PIXELS} pixels")
+    return height, width
+
+
+def _runs(characters: np.ndarray) -> np.ndarray:
+    """Run lengths, int64 ``[runs]``, of COCO's string form: base-32 digits, lowest first, most as differences."""
+    if characters.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    digits = characters.astype(np.int64) - 48
+    if digits.min() < 0 or digits.max() > 63:
+        raise ValueError("counts holds characters that no RLE has")
+    last = (digits & 0x20) == 0  # the other digits are continued by the next one
+    if not last[-1]:
+        raise ValueError("counts ends in the middle of a run")
+    ends = np.flatnonzero(last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - starts).max() >= _MAX_CHARACTERS_PER_RUN:
+        raise ValueError("counts holds a run that is too long")
+    place = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
+    values = np.add.reduceat((digits & 0x1F) << (5 * place), starts)
+    negative = (digits[ends] & 0x10) != 0
+    values -= negative.astype(np.int64) << (5 * (ends - starts + 1))
+    # From the fourth run on, each is stored as the difference to the one two places before.
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _as_coco(rle: Rle | None) -> dict[str, Any]:
+    assert rle is not None
+    counts = rle["counts"]
+    return {"size": list(rle["size"]), "counts": counts.encode("ascii") if isinstance(counts, str) else counts}

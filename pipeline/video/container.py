@@ -1,0 +1,212 @@
+"""What a video file's container says when every packet is looked at, and whether the file is whole."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import VideoError
+from pipeline.video.cut_short import missing_tail
+from pipeline.video.frames import VideoLimits
+from pipeline.video.sync_points import is_sync_packet
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+# Demuxers for real video files. Left out are the ones that read other files or addresses named inside the file
+# (playlists, sdp, concat lists), so that a video from a stranger cannot make this process fetch things.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,ivf,obu,m4v,mjpeg,mxf,nut,"
+    "dv,rm,wtv,yuv4mpegpipe,jpeg_pipe,png_pipe,apng"
+)
+_OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+
+# Containers that store a presentation time per packet and find keyframes exactly.
+_INDEXED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+
+# Codecs of which every packet gives one frame. VP8 for one has packets that are never shown.
+_ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "png"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerFacts:
+    """What was found by reading all packets of a video file."""
+
+    count: int
+    """Frames that come out when the file is played."""
+    times_s: tuple[float, ...]
+    """Presentation time of every frame, ascending; empty where the container's times cannot be relied on."""
+    pts: tuple[int, ...]
+    """The same in units of the stream's time base."""
+    sync_frames: tuple[int, ...]
+    """Positions of frames at which decoding can start, each exact from there on; empty if there is no way but to
+    decode from the beginning."""
+    is_plain: bool
+    """Nothing about the file is known to mislead decord: one video stream, reliable times, no edit list that hides
+    frames, every keyframe a true sync point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packet:
+    pts: int | None
+    is_key: bool
+    is_sync: bool
+    is_hidden: bool
+    is_corrupt: bool
+
+
+@contextmanager
+def open_container(path: str, location: str, **options: str) -> Iterator[tuple["InputContainer", "VideoStream"]]:
+    """Open a local video file with FFmpeg and find its video stream.
+
+    Args:
+        path: Local path.
+        location: What errors call the file.
+        **options: Demuxer options.
+
+    Raises:
+        VideoError: If it is no video file, or anything FFmpeg raises inside the block.
+    """
+    import av
+
+    try:
+        with av.open(path, options={**_OPEN_OPTIONS, **options}) as container:
+            yield container, _video_stream(container, location)
+    except av.error.FFmpegError as error:
+        raise VideoError(
+            f"{location}: {missing_tail(path) or f'is not a readable video ({error.strerror})'}"
+        ) from error
+    except UnicodeDecodeError as error:  # PyAV reading garbage metadata
+        raise VideoError(f"{location}: is not a readable video (its metadata is not text)") from error
+
+
+def _video_stream(container: "InputContainer", location: str) -> "VideoStream":
+    streams = _moving_pictures(container)
+    if not streams:
+        raise VideoError(f"{location}: has no video stream")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise VideoError(f"{location}: no decoder for its video codec is installed")
+    return stream
+
+
+def _moving_pictures(container: "InputContainer") -> list["VideoStream"]:
+    from av.stream import Disposition
+
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]  # not cover art
+
+
+def inspect_container(path: str, location: str, limits: VideoLimits, progress: Callable[[], None]) -> ContainerFacts:
+    """Read all packets of a video file and judge what they say.
+
+    Raises:
+        VideoError: If the file is no video, is cut short, or is over ``limits``.
+    """
+    with open_container(path, location) as (container, stream):
+        limits.check_size(stream.codec_context.width, stream.codec_context.height, location)
+        declared = stream.frames
+        format_name = container.format.name
+        codec = stream.codec_context.name
+        time_base = stream.time_base
+        single = len(_moving_pictures(container)) == 1
+        packets = _packets(container, stream, location, limits, progress)
+    _check_whole(path, location, declared if format_name.startswith("mov") else 0, packets)
+
+    shown = [packet for packet in packets if not packet.is_hidden]
+    times = [packet.pts for packet in shown]
+    pts = sorted(value for value in times if value is not None)
+    reliable = (
+        format_name in _INDEXED_FORMATS
+        and codec in _ONE_FRAME_PER_PACKET
+        and time_base is not None
+        and len(pts) == len(packets) - sum(packet.is_hidden for packet in packets)
+        and len(set(pts)) == len(pts)
+        and bool(packets)
+        and packets[0].is_sync
+    )
+    if not reliable or time_base is None:
+        count = _count_by_decoding(path, location, limits, progress)
+        return ContainerFacts(count=count, times_s=(), pts=(), sync_frames=(), is_plain=False)
+    limits.check_count(len(pts), location)
+    sync_pts = _closed_sync_pts(packets)
+    first_of = {value: index for index, value in enumerate(pts)}
+    return ContainerFacts(
+        count=len(pts),
+        times_s=tuple(float(value * time_base) for value in pts),
+        pts=tuple(pts),
+        sync_frames=tuple(sorted(first_of[value] for value in sync_pts if value in first_of)),
+        is_plain=single and len(shown) == len(packets) and len(sync_pts) == sum(packet.is_key for packet in packets),
+    )
+
+
+def _packets(
+    container: "InputContainer",
+    stream: "VideoStream",
+    location: str,
+    limits: VideoLimits,
+    progress: Callable[[], None],
+) -> list[_Packet]:
+    packets: list[_Packet] = []
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        packets.append(
+            _Packet(
+                pts=packet.pts,
+                is_key=packet.is_keyframe,
+                is_sync=packet.is_keyframe and is_sync_packet(packet, stream.codec_context),
+                is_hidden=packet.is_discard,
+                is_corrupt=packet.is_corrupt,
+            )
+        )
+        if len(packets) > limits.max_frames_in_video:
+            limits.check_count(len(packets), location)
+        if len(packets) % 256 == 0:
+            progress()
+    return packets
+
+
+def _closed_sync_pts(packets: list[_Packet]) -> set[int]:
+    """Times of the sync packets that no packet stored after them precedes on screen."""
+    closed: set[int] = set()
+    earliest_later: int | None = None
+    for packet in reversed(packets):
+        if packet.pts is None:
+            continue
+        if packet.is_sync and (earliest_later is None or packet.pts < earliest_later):
+            closed.add(packet.pts)
+        earliest_later = packet.pts if earliest_later is None else min(earliest_later, packet.pts)
+    return closed
+
+
+def _check_whole(path: str, location: str, declared: int, packets: list[_Packet]) -> None:
+    whole = len(packets) - (1 if packets and packets[-1].is_corrupt else 0)
+    if whole < declared:
+        # An edit list may leave out packets on purpose: count again as the file stores them.
+        with open_container(path, location, ignore_editlist="1") as (container, stream):
+            whole = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+        if whole < declared:
+            raise VideoError(
+                f"{location}: ends after frame {whole} of {declared}; the file was cut short, fetch or export it again"
+            )
+        return
+    reason = missing_tail(path) if not declared else None
+    if reason is not None:
+        raise VideoError(f"{location}: ends after frame {whole}: {reason}")
+    if not packets:
+        raise VideoError(f"{location}: has no frames")
+
+
+def _count_by_decoding(path: str, location: str, limits: VideoLimits, progress: Callable[[], None]) -> int:
+    from pipeline.video.pyav_reader import decoded_frames
+
+    count = 0
+    with open_container(path, location) as (container, stream):
+        for count, _ in enumerate(decoded_frames(container, stream), start=1):
+            if count > limits.max_frames_in_video:
+                break
+            if count % 64 == 0:
+                progress()
+    limits.check_count(count, location)
+    return count

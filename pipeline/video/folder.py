@@ -1,0 +1,135 @@
+"""Folders of frame images and single image files, on any filesystem."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.errors import VideoError
+from pipeline.video.frames import BaseSource, FrameSelection, VideoLimits
+from pipeline.video.images import IMAGE_SUFFIXES, decode_image, image_size
+from pipeline.video.locations import Place, storage_errors
+
+# Image files fetched at once from object storage, where each one costs a round trip.
+_REMOTE_BATCH = 8
+
+
+class ImageStore(Protocol):
+    """Image files by path: a folder on some filesystem, or an archive."""
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of every image file, by path; None where unknown."""
+        ...
+
+    def read(self, paths: Sequence[str]) -> Iterator[bytes]:
+        """Contents, in the order of ``paths``."""
+        ...
+
+    def close(self) -> None:
+        """Release the files."""
+        ...
+
+
+def is_image_path(path: str) -> bool:
+    """Whether a path's extension is one of an image, and it is not a hidden file (``._00000.jpg``)."""
+    name = PurePosixPath(path).name
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+class ImageSource(BaseSource):
+    """The images of a store as the frames of a video, names sorted as strings."""
+
+    def __init__(
+        self,
+        location: str,
+        store: ImageStore,
+        selection: FrameSelection,
+        limits: VideoLimits,
+        *,
+        is_image: bool = False,
+    ) -> None:
+        """Choose the frames and learn their size from the first.
+
+        Raises:
+            VideoError: If there are no images, two have one name, one asked for is missing, or the first is broken.
+        """
+        self.is_image = is_image
+        self._store = store
+        self._limits = limits
+        sizes = store.sizes()
+        if not sizes:
+            raise VideoError(f"{location}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        limits.check_count(len(sizes), location)
+        by_name = _by_name(location, sizes)
+        names = sorted(by_name)
+        chosen = [names[index] for index in selection.apply(names, location)]
+        self._paths = [by_name[name] for name in chosen]
+        for path in self._paths:
+            if (sizes[path] or 0) > limits.max_image_bytes:
+                raise VideoError(
+                    f"{location}: {path} is over the limit of {limits.max_image_bytes} bytes for one image"
+                )
+        first = next(iter(store.read(self._paths[:1])))
+        width, height = image_size(first, self._label(location, self._paths[0]), limits)
+        super().__init__(location, chosen, width, height)
+
+    def _label(self, location: str, path: str) -> str:
+        return location if self.is_image else f"{location}: {PurePosixPath(path).name}"
+
+    def _frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        paths = [self._paths[index] for index in indices]
+        for path, data in zip(paths, self._store.read(paths), strict=True):
+            yield decode_image(data, self._label(self.location, path), self._limits)
+
+    def close(self) -> None:
+        """Release the store."""
+        self._store.close()
+
+
+def _by_name(location: str, paths: dict[str, int | None]) -> dict[str, str]:
+    by_name: dict[str, str] = {}
+    for path in sorted(paths):
+        stem = PurePosixPath(path).stem
+        if stem in by_name:
+            raise VideoError(
+                f"{location}: {by_name[stem]} and {path} have the same frame name {stem!r}; keep one of them"
+            )
+        by_name[stem] = path
+    return by_name
+
+
+class FilesystemStore:
+    """The image files directly in a folder, or one image file."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def sizes(self) -> dict[str, int | None]:
+        """Bytes of every image file, by path."""
+        if not self._place.is_folder:
+            return {self._place.path: self._place.size_bytes}
+        with storage_errors(self._place.location):
+            entries = self._place.filesystem.ls(self._place.path, detail=True)
+        return {
+            entry["name"]: entry.get("size")
+            for entry in entries
+            if entry["type"] != "directory" and is_image_path(entry["name"])
+        }
+
+    def read(self, paths: Sequence[str]) -> Iterator[bytes]:
+        """Contents in order; from remote storage a few at a time."""
+        batch_size = 1 if self._place.is_local else _REMOTE_BATCH
+        remaining = iter(paths)
+        while batch := list(islice(remaining, batch_size)):
+            if len(batch) == 1:
+                with storage_errors(f"{self._place.location}: {PurePosixPath(batch[0]).name}"):
+                    contents = {batch[0]: self._place.filesystem.cat_file(batch[0])}
+            else:
+                with storage_errors(self._place.location):
+                    contents = self._place.filesystem.cat(list(dict.fromkeys(batch)))
+            yield from (contents[path] for path in batch)
+
+    def close(self) -> None:
+        """Nothing is held open between reads."""

@@ -1,0 +1,51 @@
+"""Open whatever holds a video's frames, in this process."""
+
+from collections.abc import Callable
+
+from pipeline.video.folder import FilesystemStore, ImageSource
+from pipeline.video.frames import FrameSelection, FrameSource, VideoLimits
+from pipeline.video.images import IMAGE_SUFFIXES
+from pipeline.video.locations import find
+from pipeline.video.videofile import VideoFileSource
+
+__all__ = ["FrameSelection", "FrameSource", "VideoLimits", "open_video"]
+
+
+def _no_progress() -> None:
+    """Nobody is watching."""
+
+
+def open_video(
+    location: str,
+    selection: FrameSelection = FrameSelection(),
+    limits: VideoLimits = VideoLimits(),
+    progress: Callable[[], None] = _no_progress,
+) -> FrameSource:
+    """Open a video file, a folder or archive (zip, tar) of frame images, or a single image.
+
+    A file is what its extension says; one that is neither image nor archive is taken for a video. Remote video files
+    are fetched to a temporary file, folders and archives are read in place.
+
+    Example:
+        >>> with open_video("clip.mp4", FrameSelection(frame_stride=5)) as source:
+        ...     for name, frame in zip(source.frame_names, source.read(range(len(source)), side=1024)):
+        ...         print(name, frame.shape)
+
+    Args:
+        location: Local path or fsspec URL.
+        selection: Which frames to use.
+        limits: What to refuse.
+        progress: Called now and then while opening makes headway.
+
+    Returns:
+        The source; close it after use.
+
+    Raises:
+        VideoError: If it cannot be read; the message names the file and the cause.
+    """
+    place = find(location)
+    if place.is_folder:
+        return ImageSource(location, FilesystemStore(place), selection, limits)
+    if place.suffix in IMAGE_SUFFIXES:
+        return ImageSource(location, FilesystemStore(place), selection, limits, is_image=True)
+    return VideoFileSource(place, selection, limits, progress)

@@ -1,0 +1,39 @@
+"""Which keyframes decoding can really start at.
+
+Containers also flag pictures as keyframes from which a decoder only recovers after a while (H.264 intra refresh), or
+whose following pictures need what came before (open groups of pictures). Starting there gives wrong frames, and decord
+then miscounts them without a word.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+
+_H264_IDR = 5
+_HEVC_IDR = (19, 20)
+
+
+def is_sync_packet(packet: "Packet", codec: "VideoCodecContext") -> bool:
+    """Whether a packet flagged as keyframe resets the decoder (IDR in H.264 and H.265; elsewhere the flag is true)."""
+    if codec.name not in ("h264", "hevc"):
+        return True
+    extradata = codec.extradata or b""
+    if codec.name == "h264":
+        if len(extradata) < 7 or extradata[0] != 1:
+            return False
+        return any(unit[0] & 0x1F == _H264_IDR for unit in _units(bytes(packet), (extradata[4] & 3) + 1))
+    if len(extradata) < 23 or extradata[0] != 1:
+        return False
+    return any((unit[0] >> 1) & 0x3F in _HEVC_IDR for unit in _units(bytes(packet), (extradata[21] & 3) + 1))
+
+
+def _units(data: bytes, length_size: int) -> Iterator[bytes]:
+    """The first byte of every length-prefixed unit of a packet."""
+    position = 0
+    while position + length_size < len(data):
+        start = position + length_size
+        yield data[start : start + 1]
+        position = start + int.from_bytes(data[position:start], "big")

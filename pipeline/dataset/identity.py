@@ -1,0 +1,45 @@
+"""What decides the masks of an output: its hash, what differs between two, and secrets kept out of ``run.json``."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.storage import scrub
+
+_SECRET_KEY = re.compile(
+    r"(^|_)(secret|password|passwd|token|access_key|api_key|credentials?|auth)($|_)", re.IGNORECASE
+)
+NOT_SET = "(not set)"
+
+
+def without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """``value`` as plain JSON types, with credentials in URLs and values of secret-looking keys replaced by ``***``."""
+    if isinstance(value, Mapping):
+        return {
+            str(key): "***" if _SECRET_KEY.search(str(key)) and item is not None else without_secrets(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return [without_secrets(item) for item in items]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return scrub(str(value))
+
+
+def identity_hash(identity: Mapping[str, Any]) -> str:
+    """A hash of ``identity`` that does not depend on the order of its keys."""
+    text = json.dumps(without_secrets(identity), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """``key: old -> new`` for every key in which the two differ, sorted."""
+    old, new = without_secrets(old), without_secrets(new)
+    return [
+        f"{key}: {old.get(key, NOT_SET)} -> {new.get(key, NOT_SET)}"
+        for key in sorted({*old, *new})
+        if old.get(key, NOT_SET) != new.get(key, NOT_SET)
+    ]

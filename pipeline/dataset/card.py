@@ -106,8 +106,8 @@ def _counts_table(counts: Counts, finished: bool) -> str:
 def _schema_table() -> str:
     lines = [
         "## Schema\n",
-        "One row per (video, expression, object) in `masks/*.parquet`: `(video_id, expression_id, object_id)` is unique.",
-        f"Schema version {SCHEMA_VERSION}.\n",
+        "One row per (video, expression, object) in `masks/*.parquet`; `(video_id, expression_id, object_id)` is",
+        f"unique. Schema version {SCHEMA_VERSION}.\n",
         "| column | type | meaning |",
         "|---|---|---|",
     ]

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MASKS_FOLDER = "masks"
-_PARALLEL_READS = 16
+PARALLEL_READS = 16
 _FETCH_WHOLE_BYTES = 2**20  # below this one request for everything beats several for parts
 
 
@@ -75,5 +75,5 @@ def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> list[tuple
             logger.warning("%s; its rows count as missing (%s)", error, posixpath.basename(file.url))
             return file, None
 
-    with ThreadPoolExecutor(max_workers=_PARALLEL_READS) as pool:
+    with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
         return list(pool.map(read, files))

@@ -1,5 +1,17 @@
 """J and F, the benchmarks' protocols, and the readers of ground truth and predictions they need."""
 
+from pipeline.evaluation.evaluate import Evaluation, csv_rows, evaluate, missing_summary
 from pipeline.evaluation.metrics import boundary_accuracy, boundary_radius, region_similarity
+from pipeline.evaluation.protocols import BENCHMARKS, PROTOCOLS
 
-__all__ = ["boundary_accuracy", "boundary_radius", "region_similarity"]
+__all__ = [
+    "BENCHMARKS",
+    "PROTOCOLS",
+    "Evaluation",
+    "boundary_accuracy",
+    "boundary_radius",
+    "csv_rows",
+    "evaluate",
+    "missing_summary",
+    "region_similarity",
+]

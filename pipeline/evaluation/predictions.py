@@ -1,0 +1,249 @@
+"""Predictions in the three forms they come in, read as masks of one expression and frame at a time."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.rle import decode_mask, validate_rle
+from pipeline.errors import UsageError
+from pipeline.evaluation.grouped_rows import expression_tracks, rows_by_video
+from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
+from pipeline.evaluation.truth import MaybeMask, VideoTruth
+from pipeline.schema import Rle
+from pipeline.storage import MissingFileError, exists, join, read_bytes, scrub
+
+logger = logging.getLogger(__name__)
+
+ROW_COLUMNS = ("video_id", "expression_id", "object_id", "status", "error", "height", "width", "frames", "masks")
+
+
+class MissingPredictionError(Exception):
+    """An expression has no usable prediction; the message says why. It scores 0."""
+
+
+class VideoPrediction(Protocol):
+    """What was predicted for one video. Can be pickled, so that it can be scored in another process."""
+
+    def mask(self, expression_id: str, frame: int) -> MaybeMask:
+        """The mask ``[H, W]`` of an expression in a frame (an index into the ground truth's); None for no pixel.
+
+        Raises:
+            MissingPredictionError: There is none, or it cannot be read.
+        """
+
+
+class PredictionSource(Protocol):
+    """Predictions of a whole split."""
+
+    def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
+        """Pair every video of ``truths`` with its prediction, each exactly once, in any order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RlePrediction:
+    """Run-length masks of one video."""
+
+    tracks: dict[str, list[list[Rle | None]]]
+    """Per expression: one or more objects whose union is the answer, each with a mask per ground-truth frame."""
+    missing: dict[str, str]
+    """Per expression without a usable answer: why."""
+    size: tuple[int, int] | None = None
+    """The ground truth's height and width: a mask that claims another size is not decoded."""
+
+    def mask(self, expression_id: str, frame: int) -> MaybeMask:
+        """See VideoPrediction."""
+        if expression_id not in self.tracks:
+            raise MissingPredictionError(self.missing.get(expression_id, "not among the predictions"))
+        present = [rle for track in self.tracks[expression_id] if (rle := track[frame]) is not None]
+        if not present:
+            return None
+        for rle in present:
+            if self.size and tuple(rle["size"]) != self.size:
+                raise MissingPredictionError(wrong_size(tuple(rle["size"]), self.size))
+        try:
+            masks = [decode_mask(rle) for rle in present]
+        except ValueError as error:
+            raise MissingPredictionError(f"frame {frame}: {error}") from None
+        return masks[0] if len(masks) == 1 else np.logical_or.reduce(masks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturePrediction:
+    """Pictures ``<root><video>/<expression>/<frame>.png`` of one video."""
+
+    tree: PictureTree
+    root: str
+    video_id: str
+    frames: tuple[str, ...]
+
+    def mask(self, expression_id: str, frame: int) -> MaybeMask:
+        """See VideoPrediction."""
+        try:
+            return self.tree.mask(picture_path(self.root + self.video_id, expression_id, self.frames[frame]))
+        except PictureError as error:
+            raise MissingPredictionError(str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedPrediction:
+    """Merged pictures ``anno_<annotator>/<video>/<frame>.png`` whose values are object numbers (Ref-DAVIS17)."""
+
+    tree: PictureTree
+    video_id: str
+    frames: tuple[str, ...]
+
+    def labels(self, annotator: int, frame: int) -> NDArray[np.integer]:
+        """The labels ``[H, W]`` of one frame. Raises MissingPredictionError."""
+        try:
+            return self.tree.labels(picture_path(f"anno_{annotator}", self.video_id, self.frames[frame]))
+        except PictureError as error:
+            raise MissingPredictionError(str(error)) from None
+
+    def mask(self, expression_id: str, frame: int) -> MaybeMask:  # noqa: ARG002 - as VideoPrediction has it
+        """Not to be had: objects that overlap are lost in merged pictures. Raises UsageError."""
+        raise UsageError(
+            f"{scrub(self.tree.url)}: merged annotator folders (anno_0, ...) hold no single expressions; "
+            "score them with --benchmark ref-davis17 --protocol four-annotator"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSource:
+    """A mask dataset of ours."""
+
+    url: str
+    objects: str = "first"
+
+    def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
+        """See PredictionSource; streams the dataset, holding the videos that are not complete yet."""
+        waiting = {truth.video_id: truth for truth in truths}
+        for video_id, rows in rows_by_video(MaskDataset(self.url), ROW_COLUMNS, set(waiting)):
+            truth = waiting.pop(video_id)
+            yield truth, _prediction_of_rows(rows, truth, self.objects)
+        for truth in waiting.values():
+            yield truth, RlePrediction(tracks={}, missing={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsSource:
+    """The ``results.json`` of Sa2VA's evaluation scripts."""
+
+    url: str
+
+    def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
+        """See PredictionSource."""
+        try:
+            results = json.loads(read_bytes(self.url))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{scrub(self.url)}: not a JSON file: {error}") from error
+        if not isinstance(results, dict) or not all(isinstance(video, dict) for video in results.values()):
+            raise UsageError(f'{scrub(self.url)}: expected {{VIDEO: {{ID: {{"prediction_masks": [...]}}}}}}')
+        for truth in truths:
+            yield truth, _prediction_of_results(results.get(truth.video_id, {}), truth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSource:
+    """A folder or zip of PNGs in a submission's layout."""
+
+    tree: PictureTree
+
+    def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
+        """See PredictionSource."""
+        if any(self.tree.has_folder(f"anno_{annotator}") for annotator in range(4)):
+            for truth in truths:
+                yield truth, IndexedPrediction(tree=self.tree, video_id=truth.video_id, frames=truth.frames)
+            return
+        root = self._root(truths)
+        for truth in truths:
+            yield truth, PicturePrediction(tree=self.tree, root=root, video_id=truth.video_id, frames=truth.frames)
+
+    def _root(self, truths: Sequence[VideoTruth]) -> str:
+        for root in ("", "Annotations/"):
+            if any(self.tree.has_folder(root + truth.video_id) for truth in truths):
+                return root
+        found = ", ".join(self.tree.folders()[:5]) or "nothing"
+        raise UsageError(
+            f"{scrub(self.tree.url)}: none of the {len(truths)} videos is here or under Annotations/: "
+            f"expected folders such as {truths[0].video_id!r}, found {found}"
+        )
+
+
+def wrong_size(found: Sequence[int], expected: Sequence[int]) -> str:
+    """Say that a mask is of another size (height, width) than the ground truth."""
+    return f"is {found[1]}x{found[0]} pixels, the ground truth {expected[1]}x{expected[0]}"
+
+
+def open_predictions(url: str, *, objects: str = "first") -> PredictionSource:
+    """Find out what kind of predictions ``url`` holds.
+
+    Args:
+        url: Our dataset's folder, a folder or zip of PNGs, or a ``results.json``; on any fsspec URL.
+        objects: For our dataset: ``first`` scores the first object of an answer alone, as the published evaluation
+            does; ``union`` all of them together.
+
+    Raises:
+        UsageError: Nothing is there.
+    """
+    if not exists(url):
+        raise UsageError(f"{scrub(url)}: no such file or folder")
+    if url.lower().endswith(".json"):
+        return ResultsSource(url=url)
+    if url.lower().endswith(".zip"):
+        return PictureSource(tree=PictureTree(url))
+    if exists(join(url, "masks")):
+        return DatasetSource(url=url, objects=objects)
+    try:
+        return PictureSource(tree=PictureTree(url))
+    except MissingFileError as error:
+        raise UsageError(str(error)) from error
+
+
+def _prediction_of_rows(rows: list[dict[str, Any]], truth: VideoTruth, objects: str) -> RlePrediction:
+    tracks: dict[str, list[list[Rle | None]]] = {}
+    missing: dict[str, str] = {}
+    for expression_id, answer in expression_tracks(rows, objects).items():
+        if answer[0]["status"] == "failed":
+            missing[expression_id] = f"failed: {answer[0]['error']}"
+            continue
+        try:
+            tracks[expression_id] = [_in_order(row["masks"], row["frames"], truth.frames) for row in answer]
+        except MissingPredictionError as error:
+            missing[expression_id] = str(error)
+    return RlePrediction(tracks=tracks, missing=missing, size=truth.size)
+
+
+def _prediction_of_results(results: dict[str, Any], truth: VideoTruth) -> RlePrediction:
+    tracks: dict[str, list[list[Rle | None]]] = {}
+    missing: dict[str, str] = {}
+    for expression_id, answer in results.items():
+        masks = answer.get("prediction_masks") if isinstance(answer, dict) else None
+        try:
+            if not isinstance(masks, list):
+                raise MissingPredictionError("has no list of prediction_masks")
+            for rle in masks:
+                if rle is not None:
+                    validate_rle(rle)
+            tracks[expression_id] = [_in_order(masks, answer.get("frames") or truth.frames, truth.frames)]
+        except (MissingPredictionError, ValueError) as error:
+            missing[expression_id] = str(error)
+    return RlePrediction(tracks=tracks, missing=missing, size=truth.size)
+
+
+def _in_order(masks: list[Rle | None], frames: Sequence[str], wanted: Sequence[str]) -> list[Rle | None]:
+    """The masks of the ``wanted`` frames. Raises MissingPredictionError when one is not among them."""
+    if len(masks) != len(frames):
+        raise MissingPredictionError(f"has {len(masks)} masks for {len(frames)} frames")
+    if list(frames) == list(wanted):
+        return masks
+    by_frame = dict(zip(frames, masks, strict=True))
+    absent = [frame for frame in wanted if frame not in by_frame]
+    if absent:
+        raise MissingPredictionError(f"{len(absent)} of {len(wanted)} frames are missing, the first is {absent[0]!r}")
+    return [by_frame[frame] for frame in wanted]

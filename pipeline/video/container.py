@@ -74,9 +74,8 @@ def open_container(path: str, location: str, **options: str) -> Iterator[tuple["
         with av.open(path, options={**_OPEN_OPTIONS, **options}) as container:
             yield container, _video_stream(container, location)
     except av.error.FFmpegError as error:
-        raise VideoError(
-            f"{location}: {missing_tail(path) or f'is not a readable video ({error.strerror})'}"
-        ) from error
+        reason = missing_tail(path) or f"is not a readable video ({error.strerror})"
+        raise VideoError(f"{location}: {reason}") from error
     except UnicodeDecodeError as error:  # PyAV reading garbage metadata
         raise VideoError(f"{location}: is not a readable video (its metadata is not text)") from error
 

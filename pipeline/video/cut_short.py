@@ -6,23 +6,7 @@ from typing import BinaryIO
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
-_TOP_BOXES = frozenset(
-    {
-        b"ftyp",
-        b"styp",
-        b"moov",
-        b"mdat",
-        b"moof",
-        b"free",
-        b"skip",
-        b"wide",
-        b"sidx",
-        b"mfra",
-        b"uuid",
-        b"meta",
-        b"pnot",
-    }
-)
+_TOP_BOXES = frozenset(b"ftyp styp moov mdat moof free skip wide sidx mfra uuid meta".split())
 
 
 def missing_tail(path: str) -> str | None:

@@ -7,7 +7,7 @@ from pipeline.video.container import ContainerFacts
 # The two libraries round a container's times differently; frames are further apart than this.
 _SAME_TIME_S = 2e-3
 
-# The two libraries bring different FFmpeg builds; conversion to RGB may differ by a rounding, another picture by far more.
+# The two libraries bring different FFmpeg builds: a conversion to RGB may differ by a rounding, not by more.
 _SAME_PICTURE_MEAN = 2.0
 
 # decord hands out its neighbour for a frame that it cannot decode, unless told that none may be replaced.

@@ -58,7 +58,16 @@ class ImageSource(BaseSource):
         self.is_image = is_image
         self._store = store
         self._limits = limits
-        sizes = store.sizes()
+        try:
+            chosen, width, height = self._choose(location, selection)
+        except BaseException:
+            store.close()
+            raise
+        super().__init__(location, chosen, width, height)
+
+    def _choose(self, location: str, selection: FrameSelection) -> tuple[list[str], int, int]:
+        limits = self._limits
+        sizes = self._store.sizes()
         if not sizes:
             raise VideoError(f"{location}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         limits.check_count(len(sizes), location)
@@ -68,12 +77,9 @@ class ImageSource(BaseSource):
         self._paths = [by_name[name] for name in chosen]
         for path in self._paths:
             if (sizes[path] or 0) > limits.max_image_bytes:
-                raise VideoError(
-                    f"{location}: {path} is over the limit of {limits.max_image_bytes} bytes for one image"
-                )
-        first = next(iter(store.read(self._paths[:1])))
-        width, height = image_size(first, self._label(location, self._paths[0]), limits)
-        super().__init__(location, chosen, width, height)
+                raise VideoError(f"{location}: {path} is over the limit of {limits.max_image_bytes} bytes an image")
+        first = next(iter(self._store.read(self._paths[:1])))
+        return chosen, *image_size(first, self._label(location, self._paths[0]), limits)
 
     def _label(self, location: str, path: str) -> str:
         return location if self.is_image else f"{location}: {PurePosixPath(path).name}"
@@ -93,9 +99,7 @@ def _by_name(location: str, paths: dict[str, int | None]) -> dict[str, str]:
     for path in sorted(paths):
         stem = PurePosixPath(path).stem
         if stem in by_name:
-            raise VideoError(
-                f"{location}: {by_name[stem]} and {path} have the same frame name {stem!r}; keep one of them"
-            )
+            raise VideoError(f"{location}: {by_name[stem]} and {path} have the same frame name; keep one of them")
         by_name[stem] = path
     return by_name
 

@@ -46,9 +46,7 @@ class FrameSelection:
             missing = [name for name in self.frames if name not in position]
             if missing:
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                raise VideoError(
-                    f"{location}: frame {missing[0]!r}{more} asked for is not there ({len(names)} frames are)"
-                )
+                raise VideoError(f"{location}: frame {missing[0]!r}{more} asked for is not among its {len(names)}")
             chosen = [position[name] for name in self.frames]
         return chosen[:: self.frame_stride][: self.max_frames]
 
@@ -99,6 +97,10 @@ class VideoLimits:
             raise VideoError(f"{what}: has {count} frames, the limit is {self.max_frames_in_video}; split it first")
 
 
+EVERY_FRAME = FrameSelection()
+DEFAULT_LIMITS = VideoLimits()
+
+
 class FrameSource(Protocol):
     """The frames of one video, image folder, archive or image, by position."""
 
@@ -132,7 +134,9 @@ class FrameSource(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, *exc_info: object) -> None: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
 
 
 class BaseSource:

@@ -12,8 +12,8 @@ from pipeline.video.frames import VideoLimits
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
-# Pillow would also start Ghostscript for a PostScript file: only real picture formats are tried.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
+# Pillow would start Ghostscript for a PostScript file: only real picture formats are tried. JPEG includes MPO (phones).
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 
 _EXIF_ORIENTATION = 0x0112
 

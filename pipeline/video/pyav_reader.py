@@ -60,18 +60,16 @@ class PyavReader:
 
         if self._current is not None and self._current[0] == position:
             return self._current[1].copy()
-        damaged = (
-            f"{self._location}: frame {position} of {self._facts.count} cannot be decoded; the file is damaged there"
-        )
+        where = f"{self._location}: frame {position} of {self._facts.count}"
         try:
             found = self._decode_to(position) if self._go_near(position) else None
             if found is None:  # a seek may land late: from the beginning there is no doubt
                 self._restart()
                 found = self._decode_to(position)
         except av.error.FFmpegError as error:
-            raise VideoError(f"{damaged} ({error.strerror})") from error
+            raise VideoError(f"{where} cannot be read ({error.strerror})") from error
         if found is None:
-            raise VideoError(damaged)
+            raise VideoError(f"{where} cannot be decoded; the file is damaged there")
         pixels = upright_rgb(found)
         self._current = (position, pixels)
         return pixels.copy()

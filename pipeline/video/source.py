@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from pipeline.video.archive import ARCHIVE_SUFFIXES, open_archive
 from pipeline.video.folder import FilesystemStore, ImageSource
-from pipeline.video.frames import FrameSelection, FrameSource, VideoLimits
+from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, FrameSource, VideoLimits
 from pipeline.video.images import IMAGE_SUFFIXES
 from pipeline.video.locations import find
 from pipeline.video.videofile import VideoFileSource
@@ -17,8 +18,8 @@ def _no_progress() -> None:
 
 def open_video(
     location: str,
-    selection: FrameSelection = FrameSelection(),
-    limits: VideoLimits = VideoLimits(),
+    selection: FrameSelection = EVERY_FRAME,
+    limits: VideoLimits = DEFAULT_LIMITS,
     progress: Callable[[], None] = _no_progress,
 ) -> FrameSource:
     """Open a video file, a folder or archive (zip, tar) of frame images, or a single image.
@@ -46,6 +47,8 @@ def open_video(
     place = find(location)
     if place.is_folder:
         return ImageSource(location, FilesystemStore(place), selection, limits)
+    if place.path.lower().endswith(ARCHIVE_SUFFIXES):
+        return ImageSource(location, open_archive(place, limits), selection, limits)
     if place.suffix in IMAGE_SUFFIXES:
         return ImageSource(location, FilesystemStore(place), selection, limits, is_image=True)
     return VideoFileSource(place, selection, limits, progress)

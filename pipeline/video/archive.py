@@ -1,0 +1,155 @@
+"""Zip and tar archives of frame images, read in place: nothing is extracted, no member name becomes a path on disk."""
+
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from pipeline.errors import VideoError
+from pipeline.video.folder import ImageStore, is_image_path
+from pipeline.video.frames import VideoLimits
+from pipeline.video.locations import Place, storage_errors
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+_MAX_RATIO = 200
+"""Unpacked over packed size of a zip member. Deflate reaches 1000 on zeros; images hardly shrink at all."""
+
+_SMALL_BYTES = 2**20
+"""Members below this unpacked size are harmless whatever their ratio."""
+
+
+def open_archive(place: Place, limits: VideoLimits) -> ImageStore:
+    """Open an archive and list its images.
+
+    Reading a compressed tar in another order than it was packed in unpacks it from the start each time; pack frames
+    sorted by name, or use a zip.
+
+    Raises:
+        VideoError: If it is no archive, holds links or names that climb out, is over ``limits``, or spreads its images
+            over several folders.
+    """
+    if place.size_bytes == 0:
+        raise VideoError(f"{place.location}: the file is empty")
+    if place.path.lower().endswith(".zip"):
+        return _ZipStore(place, limits)
+    return _TarStore(place, limits)
+
+
+class _ZipStore:
+    def __init__(self, place: Place, limits: VideoLimits) -> None:
+        self._location = place.location
+        self._limits = limits
+        self._file: BinaryIO = place.open()
+        try:
+            with _archive_errors(self._location):
+                self._zip = zipfile.ZipFile(self._file)
+                self._members = {member.filename: member for member in self._zip.infolist() if not member.is_dir()}
+                _check_names(self._location, self._zip.namelist())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def sizes(self) -> dict[str, int | None]:
+        images = {name: member for name, member in self._members.items() if _is_frame(name)}
+        for name, member in images.items():
+            packed = max(member.compress_size, 1)
+            if member.file_size > _SMALL_BYTES and member.file_size / packed > _MAX_RATIO:
+                raise VideoError(f"{self._location}: {name} unpacks to {member.file_size} bytes, possibly a bomb")
+        return _one_folder(self._location, {name: member.file_size for name, member in images.items()})
+
+    def read(self, paths: Sequence[str]) -> Iterator[bytes]:
+        for path in paths:
+            with _archive_errors(f"{self._location}: {path}"), self._zip.open(self._members[path]) as member:
+                data = member.read(self._limits.max_image_bytes + 1)  # a member may be larger than it declares
+            if len(data) > self._limits.max_image_bytes:
+                raise VideoError(f"{self._location}: {path} is over the limit of {self._limits.max_image_bytes} bytes")
+            yield data
+
+    def close(self) -> None:
+        self._zip.close()
+        self._file.close()
+
+
+class _TarStore:
+    def __init__(self, place: Place, limits: VideoLimits) -> None:
+        self._location = place.location
+        self._file: BinaryIO = place.open()
+        try:
+            with _archive_errors(self._location):
+                self._tar = tarfile.open(fileobj=self._file, mode="r:*")  # noqa: SIM115 - closed in close()
+                self._members = self._list(limits)
+                _check_names(self._location, list(self._members))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _list(self, limits: VideoLimits) -> dict[str, tarfile.TarInfo]:
+        members: dict[str, tarfile.TarInfo] = {}
+        for member in self._tar:
+            # Checked member by member: going on to the next one would unpack this one first.
+            if member.size > limits.max_image_bytes:
+                raise VideoError(f"{self._location}: {member.name} is over the limit of {limits.max_image_bytes} bytes")
+            if member.isdir():
+                continue
+            if not member.isfile():
+                if is_image_path(member.name):
+                    raise VideoError(f"{self._location}: {member.name} is a link or device; pack the files themselves")
+                continue
+            members[member.name] = member
+            limits.check_count(len(members), self._location)
+        return members
+
+    def sizes(self) -> dict[str, int | None]:
+        return _one_folder(
+            self._location, {name: member.size for name, member in self._members.items() if _is_frame(name)}
+        )
+
+    def read(self, paths: Sequence[str]) -> Iterator[bytes]:
+        for path in paths:
+            with _archive_errors(f"{self._location}: {path}"):
+                member = self._tar.extractfile(self._members[path])
+                assert member is not None  # only regular files are listed
+                data = member.read()
+            yield data
+
+    def close(self) -> None:
+        self._tar.close()
+        self._file.close()
+
+
+def _is_frame(name: str) -> bool:
+    return is_image_path(name) and PurePosixPath(name).parts[0] != "__MACOSX"
+
+
+def _check_names(location: str, names: list[str]) -> None:
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+            raise VideoError(f"{location}: member {name!r} climbs out of the archive; refused")
+
+
+def _one_folder(location: str, sizes: dict[str, int | None]) -> dict[str, int | None]:
+    folders = sorted({str(PurePosixPath(name).parent) for name in sizes})
+    if len(folders) > 1:
+        raise VideoError(
+            f"{location}: holds images in {len(folders)} folders ({folders[0]}, {folders[1]}, ...); one video each"
+        )
+    return sizes
+
+
+@contextmanager
+def _archive_errors(what: str) -> Iterator[None]:
+    with storage_errors(what):
+        try:
+            yield
+        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
+            raise VideoError(f"{what}: the archive is damaged ({error})") from error
+        except NotImplementedError as error:
+            raise VideoError(f"{what}: packed by a method that cannot be read ({error}); pack it again") from error
+        except RuntimeError as error:  # zipfile's word for a password
+            raise VideoError(f"{what}: cannot be unpacked ({error})") from error

@@ -1,0 +1,236 @@
+"""From prompt vectors to masks on every frame: first masks on keyframes, then propagation through the video.
+
+All objects of a video go through together, over frame features that are computed once.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import PipelineError
+from pipeline.model.memory import MemoryBank, MemoryEntry, attend
+from pipeline.model.procedure import Procedure
+from pipeline.model.segmenter import NO_OBJECT_LOGIT, DecodedMasks, FrameFeatures, Segmenter, masks_at
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FrameMasks:
+    """The masks of all O objects on one frame.
+
+    Attributes:
+        index: Of the frame.
+        logits: float32 ``[O, s, s]``, low resolution.
+        object_score: float32 ``[O]``, logit of the object being present.
+        entry: What the frame left in memory, for inspection.
+    """
+
+    index: int
+    logits: Tensor
+    object_score: Tensor
+    entry: MemoryEntry
+
+
+class ObjectBatch:
+    """Objects that are tracked together: their prompts, their memory bank and their keyframe output."""
+
+    def __init__(
+        self, segmenter: Segmenter, procedure: Procedure, prompts: Tensor, num_frames: int, height: int, width: int
+    ) -> None:
+        self.segmenter = segmenter
+        self.procedure = procedure
+        self.prompts = prompts
+        self.size = height, width
+        self.bank = MemoryBank(num_frames)
+        self.first_masks: dict[int, DecodedMasks] = {}
+        self.keyframes: dict[int, FrameMasks] = {}
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def add_keyframe(self, index: int, features: FrameFeatures) -> None:
+        """Decode the first masks of a keyframe, alone and without memory, and make it a conditioning frame."""
+        segmenter, decoder = self.segmenter, self.segmenter.finetuned_decoder
+        first = segmenter.decode(
+            decoder,
+            features.levels[2] + segmenter.sam2.no_mem_embed.reshape(1, -1, 1, 1),
+            segmenter.high_resolution(decoder, features),
+            prompts=self.prompts,
+            objects=len(self),
+            multimask=True,
+        )
+        self.first_masks[index] = first
+        if self.procedure.handover == "masks":
+            output = self._as_mask_prompt(index, features, masks_at(first.logits, *self.size))
+        else:
+            output = self._as_logits(index, features, first)
+        self.keyframes[index] = output
+        self.bank.conditioning[index] = output.entry
+
+    def _as_logits(self, index: int, features: FrameFeatures, first: DecodedMasks) -> FrameMasks:
+        """The decoder's raw output is the frame's output: never thresholded, never blanked."""
+        pointer = self.segmenter.pointer(first.token, first.object_score > 0)
+        entry = MemoryEntry(self.segmenter.encode_memory(features, first.logits), pointer)
+        return FrameMasks(index, first.logits, first.object_score, entry)
+
+    def _as_mask_prompt(self, index: int, features: FrameFeatures, masks: Tensor) -> FrameMasks:
+        """A binary mask is the frame's output itself; the propagation decoder only makes its pointer.
+
+        Args:
+            index: Of the keyframe.
+            features: Of the keyframe.
+            masks: bool ``[O, height, width]``.
+        """
+        segmenter, sam2, side = self.segmenter, self.segmenter.sam2, self.segmenter.config.image_size
+        square = functional.interpolate(
+            masks[:, None].float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+        prompt = (square >= 0.5).float()
+        present = prompt.flatten(1).any(1)
+        low = segmenter.config.mask_size
+        logits = functional.interpolate(
+            prompt * 20.0 - 10.0, size=(low, low), mode="bilinear", align_corners=False, antialias=True
+        )[:, 0]
+        decoder = self._propagation_decoder()
+        decoded = segmenter.decode(
+            decoder,
+            features.levels[2],
+            segmenter.high_resolution(decoder, features),
+            dense=sam2.sam_prompt_encoder.mask_downscaling(sam2.mask_downsample(prompt)),
+            objects=len(self),
+            multimask=False,
+        )
+        pointer = segmenter.pointer(decoded.token, present & (decoded.object_score > 0))
+        entry = MemoryEntry(segmenter.encode_memory(features, logits), pointer)
+        return FrameMasks(index, logits, present.float() * 20.0 - 10.0, entry)
+
+    def track(self, index: int, features: FrameFeatures) -> FrameMasks:
+        """Masks on a frame that is no keyframe, from memory alone."""
+        segmenter, decoder = self.segmenter, self._propagation_decoder()
+        decoded = segmenter.decode(
+            decoder,
+            attend(segmenter, features, self.bank, index),
+            segmenter.high_resolution(decoder, features),
+            objects=len(self),
+            multimask=True,
+        )
+        present, logits = decoded.object_score > 0, decoded.logits
+        if self.procedure.propagation_decoder == "original":  # the published Sa2VA never blanks
+            logits = torch.where(present[:, None, None], logits, NO_OBJECT_LOGIT)
+        entry = MemoryEntry(segmenter.encode_memory(features, logits), segmenter.pointer(decoded.token, present))
+        self.bank.remember(index, entry)
+        return FrameMasks(index, logits, decoded.object_score, entry)
+
+    def _propagation_decoder(self) -> torch.nn.Module:
+        if self.procedure.propagation_decoder == "original":
+            return self.segmenter.original_decoder
+        return self.segmenter.finetuned_decoder
+
+    def split(self) -> list["ObjectBatch"]:
+        """Two batches of half the objects, each with its part of the memory."""
+        half = len(self) // 2
+        parts = []
+        for part in (slice(None, half), slice(half, None)):
+            batch = ObjectBatch(self.segmenter, self.procedure, self.prompts[part], self.bank.num_frames, *self.size)
+            batch.bank = self.bank.rows(part)
+            batch.keyframes = {i: _rows(masks, part) for i, masks in self.keyframes.items()}
+            batch.first_masks = {
+                i: DecodedMasks(m.logits[part], m.ious[part], m.token[part], m.object_score[part])
+                for i, m in self.first_masks.items()
+            }
+            parts.append(batch)
+        return parts
+
+
+class Propagation:
+    """One video going through SAM 2 with all its objects.
+
+    Usage: :meth:`add_keyframe` for every distinct keyframe, then :meth:`track` for every other frame in time order;
+    :meth:`keyframe_masks` gives the keyframes' own output.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        procedure: Procedure,
+        prompts: Tensor,
+        *,
+        num_frames: int,
+        height: int,
+        width: int,
+        max_objects: int = 16,
+    ) -> None:
+        if procedure.propagation_decoder == "original" and not segmenter.has_original:
+            raise PipelineError(
+                "this is a Sa2VA checkpoint: it has no original mask decoder to propagate with; use --procedure sa2va, "
+                "or make a Sa2VA-i checkpoint of it with jobs/convert.py"
+            )
+        self.segmenter = segmenter
+        parts = prompts.to(segmenter.device, torch.float32).split(max_objects)
+        self.batches = [ObjectBatch(segmenter, procedure, part, num_frames, height, width) for part in parts]
+
+    @torch.inference_mode()
+    def add_keyframe(self, index: int, features: FrameFeatures) -> None:
+        """First masks of all objects on a keyframe; it becomes a conditioning frame."""
+        with self.segmenter.autocast():
+            self._each(lambda batch: batch.add_keyframe(index, features))
+
+    @torch.inference_mode()
+    def track(self, index: int, features: FrameFeatures) -> FrameMasks:
+        """Masks of all objects on the next frame that is no keyframe."""
+        with self.segmenter.autocast():
+            return _join(self._each(lambda batch: batch.track(index, features)))
+
+    def keyframe_masks(self, index: int) -> FrameMasks:
+        """The output of a keyframe as propagation gives it."""
+        return _join([batch.keyframes[index] for batch in self.batches])
+
+    def first_masks(self, index: int) -> DecodedMasks:
+        """What the fine-tuned decoder said on a keyframe."""
+        found = [batch.first_masks[index] for batch in self.batches]
+        return DecodedMasks(*(torch.cat([getattr(m, name) for m in found]) for name in DecodedMasks.__annotations__))
+
+    @property
+    def keyframe_indices(self) -> set[int]:
+        """Frames that were added as keyframes."""
+        return set(self.batches[0].keyframes)
+
+    def _each(self, step: Callable[[ObjectBatch], T]) -> list[T]:
+        """Run ``step`` on every batch of objects; a batch that does not fit in GPU memory is halved and tried again."""
+        waiting, results = list(self.batches), list[T]()
+        self.batches = []
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                results.append(step(batch))
+                self.batches.append(batch)
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise
+                log.warning("out of GPU memory with %d objects at once: halving", len(batch))
+                torch.cuda.empty_cache()
+                waiting = batch.split() + waiting
+        return results
+
+
+def _rows(masks: FrameMasks, part: slice) -> FrameMasks:
+    return FrameMasks(masks.index, masks.logits[part], masks.object_score[part], masks.entry.rows(part))
+
+
+def _join(parts: list[FrameMasks]) -> FrameMasks:
+    if len(parts) == 1:
+        return parts[0]
+    return FrameMasks(
+        parts[0].index,
+        torch.cat([p.logits for p in parts]),
+        torch.cat([p.object_score for p in parts]),
+        MemoryEntry(torch.cat([p.entry.features for p in parts]), torch.cat([p.entry.pointer for p in parts])),
+    )

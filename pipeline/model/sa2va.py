@@ -1,0 +1,180 @@
+"""The whole model in one object, without Ray: videos and sentences in, masks out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.errors import CheckpointError
+from pipeline.model.config import ModelConfig
+from pipeline.model.grounder import Grounder
+from pipeline.model.inference import SegmentOptions, TrackEvidence, ground_video, keyframes_of, segment_video
+from pipeline.model.names import place_in_grounder, place_in_segmenter
+from pipeline.model.procedure import Procedure, procedure_named
+from pipeline.model.prompt import DEFAULT_PROMPT
+from pipeline.model.segmenter import Segmenter
+from pipeline.model.tracks import Track, collect_tracks, track_score
+from pipeline.model.weights import CheckpointFiles, check_all_consumed
+from pipeline.video.frames import FrameSource
+from pipeline.video.source import open_video
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpressionMasks:
+    """The answer to one expression of a video.
+
+    Attributes:
+        expression: As asked.
+        answer: What the language model said.
+        tracks: One per ``[SEG]`` of the answer; empty if it named no object.
+        frame_names: Names of the frames the tracks have entries for.
+        keyframes: Indices of the frames the language model saw.
+        height: Of the masks, pixels.
+        width: Of the masks, pixels.
+    """
+
+    expression: str
+    answer: str
+    tracks: list[Track]
+    frame_names: tuple[str, ...]
+    keyframes: list[int]
+    height: int
+    width: int
+
+
+class Sa2VA:
+    """Sa2VA-i (or Sa2VA) in one process.
+
+    Example:
+        >>> model = Sa2VA.from_checkpoint("Sa2VA-i-1B")
+        >>> dog, = model.segment("dog.mp4", ["the dog that jumps"])
+        >>> dog.answer, len(dog.tracks[0].masks)
+        ('Sure, [SEG].<|im_end|>', 92)
+    """
+
+    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
+        self.grounder = grounder
+        self.segmenter = segmenter
+
+    @classmethod
+    def from_checkpoint(
+        cls, directory: str | Path, *, device: str = "auto", dtype: str = "auto", prompt: str = DEFAULT_PROMPT
+    ) -> "Sa2VA":
+        """Load a published checkpoint directory (config.json, safetensors, tokenizer); nothing in it is executed.
+
+        Args:
+            directory: Hugging Face layout.
+            device: ``auto`` takes a GPU if there is one.
+            dtype: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 on a GPU, float32 on a CPU).
+            prompt: What is asked; must contain ``{expression}``.
+
+        Raises:
+            CheckpointError: not a usable checkpoint; nothing missing and nothing left over is tolerated.
+        """
+        files, config = open_checkpoint(Path(directory))
+        target = resolve_device(device)
+        kind = resolve_dtype(dtype, target)
+        grounder = Grounder.from_checkpoint(files, config, device_of=lambda _: target, dtype=kind, prompt=prompt)
+        segmenter = Segmenter.from_checkpoint(files, config, device=target, dtype=kind)
+        return cls(grounder, segmenter)
+
+    def segment(
+        self,
+        video: str | Path | FrameSource,
+        expressions: Sequence[str],
+        *,
+        procedure: str | Procedure = "sa2va-i",
+        num_keyframes: int = 5,
+        options: SegmentOptions | None = None,
+    ) -> list[ExpressionMasks]:
+        """Masks for every expression of a video; the video is decoded and encoded once for all of them.
+
+        Args:
+            video: A video file, image, or folder or archive of frames (path or URL), or an open source.
+            expressions: Referring expressions, as written.
+            procedure: ``sa2va-i``, ``sa2va``, or a mixture.
+            num_keyframes: Frames the language model sees.
+            options: Batch sizes.
+
+        Raises:
+            VideoError: the video cannot be read.
+        """
+        chosen = procedure_named(procedure) if isinstance(procedure, str) else procedure
+        if isinstance(video, str | Path):
+            with open_video(str(video)) as source:
+                return self._segment(source, expressions, chosen, num_keyframes, options)
+        return self._segment(video, expressions, chosen, num_keyframes, options)
+
+    def _segment(
+        self,
+        source: FrameSource,
+        expressions: Sequence[str],
+        procedure: Procedure,
+        num_keyframes: int,
+        options: SegmentOptions | None,
+    ) -> list[ExpressionMasks]:
+        groundings = ground_video(self.grounder, source, expressions, procedure, num_keyframes)
+        tracks: list[Track] = []
+        chances = [chance for grounding in groundings for chance in grounding.seg_probabilities]
+        if chances:
+            evidence: list[TrackEvidence] = []
+            prompts = np.concatenate([grounding.prompts for grounding in groundings])
+            frames = segment_video(
+                self.segmenter, source, prompts, procedure, num_keyframes, options=options, on_keyframes=evidence.append
+            )
+            tracks = collect_tracks(frames, len(prompts))
+            for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
+                track.score = track_score(chance, ious)
+        results, remaining = [], iter(tracks)
+        for expression, grounding in zip(expressions, groundings, strict=True):
+            results.append(
+                ExpressionMasks(
+                    expression=expression,
+                    answer=grounding.answer,
+                    tracks=[next(remaining) for _ in grounding.seg_probabilities],
+                    frame_names=source.frame_names,
+                    keyframes=keyframes_of(source, procedure, num_keyframes),
+                    height=source.height,
+                    width=source.width,
+                )
+            )
+        return results
+
+
+def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
+    """Read a checkpoint's config and file index, and refuse it if any of its tensors has no place in the model."""
+    config = ModelConfig.from_directory(directory)
+    files = CheckpointFiles(directory)
+    grounder = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
+    segmenter = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
+    check_all_consumed(files, grounder, segmenter)
+    return files, config
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the GPU if there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 on a GPU and float32 on a CPU.
+
+    Raises:
+        CheckpointError: the name is not one of auto, float32, bfloat16.
+    """
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in kinds:
+        raise CheckpointError(f"dtype {dtype!r} is not known (auto, float32, bfloat16)")
+    return kinds[dtype]
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,106 @@
+"""SAM 2 from the ``sam2`` package, built from dimensions instead of hydra files.
+
+The options that are not dimensions are those of the published ``sam2_hiera_l`` (SAM 2.0) inference configuration.
+"""
+
+from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam2_base import SAM2Base
+from sam2.modeling.sam.transformer import RoPEAttention
+
+from pipeline.model.config import GroundingConfig
+
+
+def build_sam2(config: GroundingConfig) -> SAM2Base:
+    """A SAM 2 video model of the given dimensions, with uninitialised weights."""
+    return SAM2Base(
+        image_encoder=_image_encoder(config),
+        memory_attention=_memory_attention(config),
+        memory_encoder=_memory_encoder(config),
+        num_maskmem=7,
+        image_size=config.image_size,
+        backbone_stride=config.stride,
+        sigmoid_scale_for_mem_enc=20.0,
+        sigmoid_bias_for_mem_enc=-10.0,
+        use_mask_input_as_output_without_sam=True,
+        directly_add_no_mem_embed=True,
+        use_high_res_features_in_sam=True,
+        multimask_output_in_sam=True,
+        iou_prediction_use_sigmoid=True,
+        use_obj_ptrs_in_encoder=True,
+        add_tpos_enc_to_obj_ptrs=False,
+        only_obj_ptrs_in_the_past_for_eval=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        fixed_no_obj_ptr=True,
+        multimask_output_for_tracking=True,
+        use_multimask_token_for_obj_ptr=True,
+        multimask_min_pt_num=0,
+        multimask_max_pt_num=1,
+        use_mlp_for_obj_ptr_proj=True,
+    )
+
+
+def _image_encoder(config: GroundingConfig) -> ImageEncoder:
+    channels = [config.trunk_embed_dim * 2**stage for stage in reversed(range(len(config.trunk_stages)))]
+    return ImageEncoder(
+        scalp=1,
+        trunk=Hiera(
+            embed_dim=config.trunk_embed_dim,
+            num_heads=config.trunk_num_heads,
+            stages=config.trunk_stages,
+            global_att_blocks=config.trunk_global_attention_blocks,
+            window_pos_embed_bkg_spatial_size=config.trunk_position_background_size,
+            window_spec=config.trunk_window_spec,
+        ),
+        neck=FpnNeck(
+            position_encoding=PositionEmbeddingSine(num_pos_feats=config.d_model, normalize=True, warmup_cache=False),
+            d_model=config.d_model,
+            backbone_channel_list=channels,
+            fpn_top_down_levels=[2, 3],
+            fpn_interp_model="nearest",
+        ),
+    )
+
+
+def _rope_attention(config: GroundingConfig, *, of_memory: bool) -> RoPEAttention:
+    return RoPEAttention(
+        embedding_dim=config.d_model,
+        num_heads=1,
+        downsample_rate=1,
+        dropout=0.0,  # dropout acts in training only
+        rope_theta=10000.0,
+        feat_sizes=(config.feature_size, config.feature_size),
+        rope_k_repeat=of_memory,
+        kv_in_dim=config.memory_dim if of_memory else None,
+    )
+
+
+def _memory_attention(config: GroundingConfig) -> MemoryAttention:
+    layer = MemoryAttentionLayer(
+        activation="relu",
+        d_model=config.d_model,
+        dim_feedforward=config.memory_attention_feedforward,
+        dropout=0.0,
+        pos_enc_at_attn=False,
+        pos_enc_at_cross_attn_keys=True,
+        pos_enc_at_cross_attn_queries=False,
+        self_attention=_rope_attention(config, of_memory=False),
+        cross_attention=_rope_attention(config, of_memory=True),
+    )
+    return MemoryAttention(
+        d_model=config.d_model, pos_enc_at_input=True, layer=layer, num_layers=config.memory_attention_layers
+    )
+
+
+def _memory_encoder(config: GroundingConfig) -> MemoryEncoder:
+    return MemoryEncoder(
+        in_dim=config.d_model,
+        out_dim=config.memory_dim,
+        position_encoding=PositionEmbeddingSine(num_pos_feats=config.memory_dim, normalize=True, warmup_cache=False),
+        mask_downsampler=MaskDownSampler(embed_dim=config.d_model, kernel_size=3, stride=2, padding=1),
+        fuser=Fuser(CXBlock(dim=config.d_model, kernel_size=7, padding=3), num_layers=2),
+    )

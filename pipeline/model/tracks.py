@@ -1,0 +1,52 @@
+"""Collecting the masks of a video's objects frame by frame into run-length encoded tracks."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.dataset.rle import areas_and_bboxes, encode_masks
+from pipeline.model.inference import SegmentedFrame
+from pipeline.schema import Rle
+
+
+@dataclass
+class Track:
+    """One object through a video; all lists have one entry per frame.
+
+    Attributes:
+        masks: COCO run-lengths, ``None`` where the object is absent.
+        areas: Pixels.
+        bboxes: COCO ``[x, y, width, height]``, ``None`` where absent.
+        scores: SAM 2's presence confidence, 0..1.
+        score: One number for the track, see :func:`track_score`.
+    """
+
+    masks: list[Rle | None] = field(default_factory=list)
+    areas: list[int] = field(default_factory=list)
+    bboxes: list[list[float] | None] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    score: float = 0.0
+
+
+def collect_tracks(frames: Iterable[SegmentedFrame], count: int) -> list[Track]:
+    """Encode the masks of ``count`` objects as they come, frame by frame in time order."""
+    tracks = [Track() for _ in range(count)]
+    for frame in frames:
+        encoded = encode_masks(frame.masks)
+        areas, bboxes = areas_and_bboxes(encoded)
+        for track, rle, area, bbox, presence in zip(tracks, encoded, areas, bboxes, frame.presence, strict=True):
+            track.masks.append(rle)
+            track.areas.append(area)
+            track.bboxes.append(bbox)
+            track.scores.append(float(presence))
+    return tracks
+
+
+def track_score(seg_probability: float, keyframe_ious: Sequence[float] | np.ndarray) -> float:
+    """How much to trust a track, 0..1: evidence the model gives for free.
+
+    The probability the language model gave the object's ``[SEG]`` token, times the mean IoU the fine-tuned decoder
+    predicts for its first masks.
+    """
+    return float(np.clip(seg_probability * np.mean(keyframe_ious), 0.0, 1.0))

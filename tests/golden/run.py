@@ -1,0 +1,205 @@
+"""One golden case through the library, with every intermediate quantity the golden data names."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.dataset.rle import encode_masks
+from pipeline.model.inference import propagate
+from pipeline.model.procedure import procedure_named
+from pipeline.model.propagation import FrameMasks, Propagation
+from pipeline.model.sa2va import Sa2VA
+from pipeline.model.segmenter import FrameFeatures, Segmenter, masks_at
+from pipeline.model.tiles import image_tiles
+from pipeline.video.frames import FrameSource
+from pipeline.video.source import open_video
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A folder with ``golden.json``, ``golden.npz`` and ``frames/``."""
+
+    folder: Path
+    golden: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def variant(self) -> str:
+        return self.golden["variant"]
+
+    @property
+    def seed(self) -> int:
+        return self.golden["checkpoint_seed"]
+
+    @property
+    def procedure(self) -> str:
+        return self.golden.get("procedure", "sa2va-i")
+
+    @property
+    def is_image(self) -> bool:
+        return self.golden.get("mode") == "image"
+
+
+def golden_cases(folder: Path, names: list[str] | None = None) -> list[GoldenCase]:
+    """Cases under ``folder`` in order of name."""
+    found = [GoldenCase(p.parent, json.loads(p.read_text())) for p in sorted(folder.glob("*/golden.json"))]
+    return [case for case in found if names is None or case.name in names]
+
+
+class EncoderCache:
+    """Stands in front of a segmenter's image encoder: seed-0 variants share its weights, and cases share frames."""
+
+    features: dict[str, FrameFeatures] = {}
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.encode = segmenter.encode
+        weights = hashlib.sha256()
+        for name, parameter in segmenter.sam2.image_encoder.named_parameters():
+            weights.update(name.encode() + parameter.detach().float().cpu().numpy().tobytes()[:4096])
+        self.weights = weights.hexdigest()
+
+    def __call__(self, frames: torch.Tensor) -> list[FrameFeatures]:
+        result = []
+        for frame in frames:
+            key = self.weights + hashlib.sha256(frame.numpy().tobytes()).hexdigest()
+            if key not in self.features:
+                self.features[key] = self.encode(frame[None])[0]
+            result.append(self.features[key])
+        return result
+
+
+def run_case(
+    case: GoldenCase, checkpoint: Path, *, device: str = "auto", dtype: str = "float32"
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Run a case; returns the arrays of result.npz and the record of result.json."""
+    model = Sa2VA.from_checkpoint(checkpoint, device=device, dtype=dtype)
+    model.segmenter.encode = EncoderCache(model.segmenter)
+    frames = case.folder / "frames"
+    location = frames / case.golden["frames"][0] if case.is_image else frames
+    with open_video(str(location)) as source:
+        return _run(model, case, source)
+
+
+def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    procedure, count = procedure_named(case.procedure), case.golden["sample_num_frames"]
+    sampled = [0] if case.is_image else procedure.sample(len(source), count)
+    keyframes = sorted(set(sampled))
+    arrays: dict[str, np.ndarray] = {}
+    if case.is_image:
+        tiles = image_tiles(next(source.read([0])), model.grounder.config)
+    else:
+        tiles = np.stack(list(source.read(keyframes, side=model.grounder.config.image_size)))
+    _record_pixels(arrays, model, source, tiles)
+    tokens = model.grounder.image_tokens(tiles)
+    arrays["vit_first"] = tokens[0].float().cpu().numpy()
+    arrays["vit_stats"] = _stats(tokens)
+    expressions = [entry["expression"] for entry in case.golden["expressions"]]
+    groundings = model.grounder.ground_tokens(tokens, expressions, one_image=case.is_image)
+    record: dict[str, Any] = {"sample_idx": sampled, "unique_keyframes": keyframes, "expressions": []}
+    segs = [(j, i) for j, grounding in enumerate(groundings) for i in range(len(grounding.prompts))]
+    tracks: dict[tuple[int, int], dict[str, Any]] = {}
+    if segs:
+        prompts = np.concatenate([grounding.prompts for grounding in groundings])
+        tracks = _segment(model, source, prompts, case, arrays, segs)
+    for j, grounding in enumerate(groundings):
+        arrays[f"e{j}_input_ids"] = np.array(grounding.prompt_ids)
+        arrays[f"e{j}_gen_ids"] = np.array(grounding.reply_ids)
+        arrays[f"e{j}_seg_hidden"] = grounding.seg_hidden
+        arrays[f"e{j}_seg_embed"] = grounding.prompts
+        blocks = [len(tiles)] if case.is_image else [1] * len(keyframes)
+        record["expressions"].append(
+            {
+                "expression": expressions[j],
+                "prompt": model.grounder.replies.prompts.text(expressions[j], blocks)[0],
+                "prediction": grounding.answer,
+                "num_seg": len(grounding.prompts),
+                "segs": [tracks[j, i] for i in range(len(grounding.prompts))],
+            }
+        )
+    return arrays, record
+
+
+def _record_pixels(arrays: dict[str, np.ndarray], model: Sa2VA, source: FrameSource, tiles: np.ndarray) -> None:
+    pixels = model.grounder.tower.normalise(torch.from_numpy(tiles).to(model.segmenter.device))
+    arrays["pixel_values_sample"] = pixels[:, :, ::7, ::7].cpu().numpy()
+    arrays["pixel_values_stats"] = _stats(pixels)
+    samples, stats = [], []
+    for index, frame in enumerate(source.read(range(len(source)), side=model.segmenter.config.image_size)):
+        frame = torch.from_numpy(frame[None])
+        square = model.segmenter.normalise(frame)
+        samples.append(square[:, :, 8::16, 8::16].cpu().numpy())
+        stats.append(_stats(square))
+        if index == 0:
+            for level, features in enumerate(model.segmenter.encode(frame)[0].levels):
+                picked = features[0, ::8, 3 :: 32 >> level, 5 :: 32 >> level]
+                arrays[f"fpn{level}_frame0_sample"] = picked.float().cpu().numpy()
+    arrays["sam_pixels_sample"], arrays["sam_pixels_stats"] = np.concatenate(samples), np.concatenate(stats)
+
+
+def _segment(
+    model: Sa2VA,
+    source: FrameSource,
+    prompts: np.ndarray,
+    case: GoldenCase,
+    arrays: dict[str, np.ndarray],
+    segs: list[tuple[int, int]],
+) -> dict[tuple[int, int], dict[str, Any]]:
+    seen: list[Propagation] = []
+    procedure, count = procedure_named(case.procedure), case.golden["sample_num_frames"]
+    frames = list(propagate(model.segmenter, source, prompts, procedure, count, on_propagation=seen.append))
+    keyframes = sorted(seen[0].keyframe_indices)
+    firsts = [seen[0].first_masks(index) for index in keyframes]
+    height, width, side = source.height, source.width, model.segmenter.config.image_size
+    final = [masks_at(frame.logits, height, width, through=side).cpu().numpy() for frame in frames]
+    first = [masks_at(masks.logits, height, width).cpu().numpy() for masks in firsts]
+    tracks = {}
+    for row, (j, i) in enumerate(segs):
+        key = f"e{j}_s{i}_"
+        arrays[key + "key_lowres"] = np.stack([masks.logits[row].cpu().numpy() for masks in firsts])
+        arrays[key + "key_ious"] = np.stack([masks.ious[row].cpu().numpy() for masks in firsts])
+        arrays |= {key + name: value for name, value in _memory(frames, row).items()}
+        tracks[j, i] = {"final_masks": _rles([masks[row] for masks in final])}
+        if procedure.handover == "masks":
+            tracks[j, i]["keyframe_masks"] = _rles([masks[row] for masks in first])
+    return tracks
+
+
+def _memory(frames: list[FrameMasks], row: int) -> dict[str, np.ndarray]:
+    return {
+        "prop_lowres": np.stack([frame.logits[row].cpu().numpy() for frame in frames]),
+        "obj_ptr": np.stack([frame.entry.pointer[row].cpu().numpy() for frame in frames]),
+        "obj_score": np.stack([frame.object_score[row].cpu().numpy() for frame in frames]),
+        "mem_sample": np.stack([frame.entry.features[row, ::8, 4::8, 4::8].float().cpu().numpy() for frame in frames]),
+    }
+
+
+def _rles(masks: list[np.ndarray]) -> list[Any]:
+    height, width = masks[0].shape
+    empty = {"size": [height, width], "counts": _empty_counts(height * width)}
+    return [rle or empty for rle in encode_masks(np.stack(masks))]
+
+
+def _empty_counts(pixels: int) -> str:
+    from pycocotools import mask as coco
+
+    return coco.encode(np.zeros((pixels, 1, 1), np.uint8, order="F"))[0]["counts"].decode()
+
+
+def _stats(values: torch.Tensor) -> np.ndarray:
+    flat = values.double().flatten(1)
+    return torch.stack([flat.sum(1), flat.square().sum(1)], dim=1).cpu().numpy()
+
+
+def write_result(folder: Path, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    """Write ``result.npz`` and ``result.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "result.npz", **arrays)
+    (folder / "result.json").write_text(json.dumps(record))

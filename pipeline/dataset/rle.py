@@ -35,7 +35,7 @@ def encode_masks(masks: np.ndarray) -> list[Rle | None]:
     binary = masks if masks.dtype == np.bool_ else masks != 0
     columns_first = np.asfortranarray(binary.view(np.uint8).transpose(1, 2, 0))
     encoded = coco.encode(columns_first)
-    areas = coco.area(encoded)
+    areas = _areas(encoded)
     return [
         Rle(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii")) if area else None
         for rle, area in zip(encoded, areas, strict=True)
@@ -78,7 +78,7 @@ def areas_and_bboxes(rles: Sequence[Rle | None]) -> tuple[list[int], list[list[f
     if not present:
         return areas, boxes
     encoded = [_as_coco(rles[index]) for index in present]
-    for index, area, box in zip(present, coco.area(encoded), coco.toBbox(encoded), strict=True):
+    for index, area, box in zip(present, _areas(encoded), coco.toBbox(encoded), strict=True):
         areas[index] = int(area)
         boxes[index] = [float(value) for value in box] if area else None
     return areas, boxes
@@ -138,6 +138,12 @@ def _runs(characters: np.ndarray) -> np.ndarray:
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     return values
+
+
+def _areas(encoded: list[dict[str, Any]]) -> np.ndarray:
+    """Pixels of each mask, uint32 ``[masks]``. pycocotools fails under numpy 2 on more than 255 masks at a time."""
+    parts = [coco.area(encoded[start : start + 255]) for start in range(0, len(encoded), 255)]
+    return np.concatenate(parts)
 
 
 def _as_coco(rle: Rle | None) -> dict[str, Any]:

@@ -1,0 +1,150 @@
+"""An output directory over several runs: binding, resuming, and the papers it ends with."""
+
+import json
+import logging
+
+import pytest
+
+from pipeline.dataset import OutputDirectory
+from pipeline.dataset.identity import identity_hash
+from pipeline.dataset.writer import file_name
+from pipeline.errors import StorageError, UsageError
+from pipeline.schema import Expression, Status, VideoTask, failed_rows
+
+IDENTITY = {"model": "3f2a", "num_keyframes": 5, "procedure": "sa2va-i"}
+
+
+def task(video_id, *expression_ids, text="the thing {}"):
+    expressions = tuple(Expression(expression_id=key, text=text.format(key)) for key in expression_ids)
+    return VideoTask(video_id=video_id, video=f"/videos/{video_id}", expressions=expressions)
+
+
+TASKS = [task("a", "0", "1"), task("b/c", "0"), task("d", "0", "1", "2")]
+
+
+def begin(url, identity=IDENTITY, **description):
+    output = OutputDirectory(str(url))
+    output.begin(identity=identity, description=description)
+    return output
+
+
+def test_a_run_from_nothing_to_finished(tmp_path, make_row):
+    with begin(tmp_path / "new" / "out", manifest="clips.jsonl") as output:
+        assert output.remaining(TASKS, retry_failed=False) == TASKS
+        assert json.loads((tmp_path / "new/out/run.json").read_text())["state"] == "running"
+        output.commit([make_row("a", "0"), make_row("a", "0", 1), make_row("a", "1", status="no_object")])
+        output.commit(failed_rows(TASKS[1], "VideoError: b: gone"))
+        assert output.remaining(TASKS, retry_failed=False) == [TASKS[2]]
+        assert output.remaining(TASKS, retry_failed=True) == [TASKS[1], TASKS[2]]
+        assert output.done() == {"a": {"0": "ok", "1": "no_object"}, "b/c": {"0": "failed"}}
+        output.finish({"timings": {"seconds": 1.5}})
+    run = json.loads((tmp_path / "new/out/run.json").read_text())
+    assert run["counts"] == {"videos": 2, "expressions": 3, "rows": 4, "ok": 1, "no_object": 1, "failed": 1}
+    assert (run["state"], run["manifest"], run["timings"]) == ("finished", "clips.jsonl", {"seconds": 1.5})
+    assert run["identity"]["num_keyframes"] == 5
+    assert not list((tmp_path / "new/out/_state").iterdir())
+
+
+def test_the_second_start_does_what_is_missing(tmp_path, make_row):
+    with begin(tmp_path) as output:
+        output.commit([make_row("d", "1")])
+    with begin(tmp_path) as output:
+        assert output.remaining(TASKS, retry_failed=False) == [TASKS[0], TASKS[1], task("d", "0", "2")]
+
+
+def test_a_changed_sentence_is_done_again(tmp_path, make_row):
+    with begin(tmp_path) as output:
+        output.commit([make_row("a", "0"), make_row("a", "1")])
+        changed = task("a", "0", "1", text="another thing {}")
+        assert output.remaining([changed], retry_failed=False) == [changed]
+
+
+def test_a_retried_failure_becomes_its_result(tmp_path, make_row):
+    with begin(tmp_path) as output:
+        output.commit([make_row("a", "0"), *failed_rows(task("a", "1"), "out of memory")])
+        (retry,) = output.remaining([TASKS[0]], retry_failed=True)
+        assert [item.expression_id for item in retry.expressions] == ["1"]
+        output.commit([make_row("a", "1")])
+        assert output.done() == {"a": {"0": "ok", "1": Status.OK}}
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    begin(tmp_path).finish({})
+    changed = {"model": "77", "num_keyframes": 5, "dtype": "bfloat16"}
+    with pytest.raises(UsageError) as caught:
+        begin(tmp_path, changed)
+    message = str(caught.value)
+    assert "dtype: (not set) -> bfloat16; model: 3f2a -> 77; procedure: sa2va-i -> (not set)" in message
+    assert "num_keyframes" not in message
+    begin(tmp_path, dict(reversed(IDENTITY.items()))).release()  # the order of keys does not matter
+
+
+def test_tuples_and_lists_are_one_identity(tmp_path):
+    assert identity_hash({"size": (1, 2)}) == identity_hash({"size": [1, 2]})
+    begin(tmp_path, {"size": (1, 2)}).release()
+    begin(tmp_path, {"size": [1, 2]}).release()
+
+
+def test_a_broken_file_is_named_and_done_again(tmp_path, make_row, caplog):
+    with begin(tmp_path) as output:
+        output.commit([make_row("a", "0"), make_row("a", "1")])
+        broken = tmp_path / "masks" / file_name("a")
+        broken.write_bytes(broken.read_bytes()[:-20])
+        with caplog.at_level(logging.WARNING):
+            assert output.remaining([TASKS[0]], retry_failed=False) == [TASKS[0]]
+        assert broken.name in caplog.text
+        output.commit([make_row("a", "0"), make_row("a", "1")])
+        assert output.remaining([TASKS[0]], retry_failed=False) == []
+
+
+def test_leftovers_of_a_killed_writer_are_cleaned_and_never_read(tmp_path, make_row):
+    begin(tmp_path).release()
+    leftover = tmp_path / "masks" / ".tmp-123-abc"
+    leftover.write_bytes(b"half")
+    assert OutputDirectory(str(tmp_path)).done() == {}
+    begin(tmp_path).release()
+    assert not leftover.exists()
+
+
+def test_secrets_stay_out_of_every_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
+    identity = {"model": "https://me:pa55@host/m?X-Amz-Signature=feed", "num_keyframes": 5, "max_new_tokens": 64}
+    output = begin(tmp_path, identity, storage={"secret": "s3cr3t", "token": "t0k3n"}, note="key hunter2-hunter2 used")
+    output.finish({"api_key": "k3y"})
+    for name in ("run.json", "README.md"):
+        text = (tmp_path / name).read_text()
+        for secret in ("pa55", "feed", "s3cr3t", "t0k3n", "hunter2", "k3y"):
+            assert secret not in text
+        assert "https://***@host/m" in text
+    assert json.loads((tmp_path / "run.json").read_text())["identity"]["max_new_tokens"] == 64
+    with pytest.raises(UsageError) as caught:
+        begin(tmp_path, {**identity, "model": "https://me:0ther@host/n"})
+    assert "pa55" not in str(caught.value)
+    assert "0ther" not in str(caught.value)
+
+
+def test_folders_of_other_people_are_left_alone(tmp_path, make_row):
+    (tmp_path / "README.md").write_text("my thesis")
+    with pytest.raises(UsageError, match=r"no run.json"):
+        begin(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my thesis"
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    with pytest.raises(UsageError, match="must name a folder"):
+        begin(tmp_path / "README.md")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"identity": 3}'])
+def test_an_unreadable_run_file_is_refused(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=r"run.json"):
+        begin(tmp_path)
+
+
+def test_an_output_that_cannot_be_made_is_a_storage_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="file"):
+        begin(tmp_path / "file" / "out")
+
+
+def test_an_output_that_never_was_holds_nothing(tmp_path):
+    assert OutputDirectory(str(tmp_path / "none")).remaining(TASKS, retry_failed=False) == TASKS

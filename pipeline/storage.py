@@ -47,6 +47,12 @@ _TRANSIENT_ERRNOS = {
     )
     if hasattr(errno, name)
 }
+_S3_CLIENT = {
+    "retries": {"total_max_attempts": 1},  # with_retries repeats, with its own pauses
+    # Some servers give a whole object's checksum with a part of it, or refuse requests that carry one.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
 _SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "HF_TOKEN")
 
 
@@ -109,9 +115,11 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """
     if is_local(url):
         return LocalFileSystem(), absolute(url)
+    options: dict[str, Any] = {"use_listings_cache": False}  # another process adds files while this one looks
+    if url.startswith(("s3://", "s3a://")):
+        options["config_kwargs"] = _S3_CLIENT
     try:
-        # Listings are not cached: another process adds files while this one looks.
-        return fsspec.url_to_fs(absolute(url), use_listings_cache=False)
+        return fsspec.url_to_fs(absolute(url), **options)
     except (ValueError, ImportError) as error:
         raise StorageError(f"{scrub(url)}: cannot open this kind of URL: {scrub(str(error))}") from error
 

@@ -2,8 +2,7 @@
 
 import io
 import logging
-import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import PipelineError
-from pipeline.storage import FileInfo, join, list_files, open_filesystem, scrub, with_retries
+from pipeline.storage import FileInfo, is_local, join, list_files, open_filesystem, scrub, with_retries
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +19,9 @@ T = TypeVar("T")
 MASKS_FOLDER = "masks"
 PARALLEL_READS = 16
 _FETCH_WHOLE_BYTES = 2**20  # below this one request for everything beats several for parts
+
+
+_EXACT_RANGES = {"cache_type": "none"}  # reading ahead would fetch the columns that are not wanted
 
 
 class BrokenFileError(PipelineError):
@@ -44,8 +46,8 @@ def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
         if file.size_bytes <= _FETCH_WHOLE_BYTES:
             source: Any = io.BytesIO(fs.cat_file(path))
         else:
-            source = fs.open(path, "rb")
-        with source, pq.ParquetFile(source) as parquet:
+            source = fs.open(path, "rb", **({} if is_local(file.url) else _EXACT_RANGES))
+        with source, pq.ParquetFile(source, pre_buffer=True) as parquet:
             return use(parquet)
 
     try:
@@ -65,15 +67,15 @@ def read_columns(file: FileInfo, columns: list[str]) -> pa.Table:
     return with_parquet(file, read)
 
 
-def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> list[tuple[FileInfo, pa.Table | None]]:
+def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> Iterator[tuple[FileInfo, pa.Table | None]]:
     """:func:`read_columns` for many files in parallel; None and a logged warning for one that does not read back."""
 
     def read(file: FileInfo) -> tuple[FileInfo, pa.Table | None]:
         try:
             return file, read_columns(file, columns)
         except BrokenFileError as error:
-            logger.warning("%s; its rows count as missing (%s)", error, posixpath.basename(file.url))
+            logger.warning("%s; its rows count as missing", error)
             return file, None
 
     with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
-        return list(pool.map(read, files))
+        yield from pool.map(read, files)

@@ -117,6 +117,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.random = random.Random(seed)
         self.faults = 0
         self.requests = 0
+        self.sent_bytes = 0
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -160,6 +161,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+            self.server.sent_bytes += len(content)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _forward  # noqa: N815 - the base class's names
 

@@ -1,5 +1,6 @@
 """What a video file's container says when every packet is looked at, and whether the file is whole."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from pipeline.video.sync_points import is_sync_packet
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
 
 # Demuxers for real video files. Left out are the ones that read other files or addresses named inside the file
 # (playlists, sdp, concat lists), so that a video from a stranger cannot make this process fetch things.
@@ -80,6 +84,24 @@ def open_container(path: str, location: str, **options: str) -> Iterator[tuple["
         raise VideoError(f"{location}: is not a readable video (its metadata is not text)") from error
 
 
+def decoded_frames(
+    container: "InputContainer", stream: "VideoStream", *, is_careful: bool = False
+) -> Iterator["VideoFrame"]:
+    """Decode on from where the container stands, passing over packets that the decoder refuses.
+
+    Several threads decode several frames at once, and a refused packet then also costs frames before it.
+    ``is_careful`` does one frame at a time, so that it costs only its own.
+    """
+    import av
+
+    stream.thread_type = "SLICE" if is_careful else "AUTO"
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            continue  # the frame it would have given is missed by whoever counts on it
+
+
 def _video_stream(container: "InputContainer", location: str) -> "VideoStream":
     streams = _moving_pictures(container)
     if not streams:
@@ -129,14 +151,43 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         return ContainerFacts(count=count, times_s=(), pts=(), sync_frames=(), is_plain=False)
     limits.check_count(len(pts), location)
     sync_pts = _closed_sync_pts(packets)
-    first_of = {value: index for index, value in enumerate(pts)}
+    position = {value: index for index, value in enumerate(pts)}
+    sync_frames = sorted(position[value] for value in sync_pts if value in position)
+    count = _count_at_end(path, location, pts, sync_frames[-1] if sync_frames else 0, progress)
+    limits.check_count(count, location)
     return ContainerFacts(
-        count=len(pts),
-        times_s=tuple(float(value * time_base) for value in pts),
-        pts=tuple(pts),
-        sync_frames=tuple(sorted(first_of[value] for value in sync_pts if value in first_of)),
-        is_plain=single and len(shown) == len(packets) and len(sync_pts) == sum(packet.is_key for packet in packets),
+        count=count,
+        times_s=tuple(float(value * time_base) for value in pts[:count]),
+        pts=tuple(pts[:count]),
+        sync_frames=tuple(frame for frame in sync_frames if frame < count),
+        is_plain=single
+        and count == len(packets)  # no packet is hidden, none comes to nothing
+        and len(sync_pts) == sum(packet.is_key for packet in packets),
     )
+
+
+def _count_at_end(path: str, location: str, pts: list[int], sync_frame: int, progress: Callable[[], None]) -> int:
+    """Frames that really come out, seen by decoding from the last sync point to the end.
+
+    Some containers announce more frames than can be decoded, which is where decord hangs. A frame missing in the middle
+    is not this function's business: it is damage, and an error when it is read.
+    """
+    for is_careful in (False, True):
+        decoded: list[int] = []
+        with open_container(path, location) as (container, stream):
+            if sync_frame:
+                container.seek(pts[sync_frame], stream=stream, backward=True)
+            for frame in decoded_frames(container, stream, is_careful=is_careful):
+                if frame.pts is not None and frame.pts >= pts[sync_frame]:
+                    decoded.append(frame.pts)
+                progress()
+        if decoded == pts[sync_frame:]:
+            return len(pts)
+    if decoded == pts[sync_frame:][: len(decoded)]:
+        count = sync_frame + len(decoded)
+        logger.warning("%s: announces %d frames, only %d can be decoded", location, len(pts), count)
+        return count
+    return len(pts)
 
 
 def _packets(
@@ -198,11 +249,9 @@ def _check_whole(path: str, location: str, declared: int, packets: list[_Packet]
 
 
 def _count_by_decoding(path: str, location: str, limits: VideoLimits, progress: Callable[[], None]) -> int:
-    from pipeline.video.pyav_reader import decoded_frames
-
     count = 0
     with open_container(path, location) as (container, stream):
-        for count, _ in enumerate(decoded_frames(container, stream), start=1):
+        for count, _ in enumerate(decoded_frames(container, stream, is_careful=True), start=1):
             if count > limits.max_frames_in_video:
                 break
             if count % 64 == 0:

@@ -28,7 +28,6 @@ _BROKEN_IMAGE = (
     OverflowError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 
@@ -78,12 +77,15 @@ def _open(data: bytes, name: str, limits: VideoLimits) -> tuple[Image.Image, int
         raise VideoError(f"{name}: the file is empty")
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        limits.check_size(image.width, image.height, name)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Image.DecompressionBombError as error:
+        raise VideoError(f"{name}: is far over the pixel limit, possibly a decompression bomb") from error
     except _BROKEN_IMAGE as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise VideoError(f"{name}: is far over the pixel limit, possibly a decompression bomb") from error
         raise VideoError(f"{name}: is not a readable image (JPEG, PNG, BMP, WebP, TIFF or PNM)") from error
+    limits.check_size(image.width, image.height, name)
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)  # of a PNG this decodes the pixels
+    except _BROKEN_IMAGE as error:
+        raise VideoError(f"{name}: the image is damaged ({error})") from error
     return image, orientation if orientation in range(1, 9) else 1
 
 

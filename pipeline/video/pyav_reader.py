@@ -8,27 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import VideoError
-from pipeline.video.container import ContainerFacts, open_container
+from pipeline.video.container import ContainerFacts, decoded_frames, open_container
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 # Seeking empties the decoder's pipeline; for a gap shorter than this many frames decoding through is faster.
 _WORTH_SEEKING_FRAMES = 16
-
-
-def decoded_frames(container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
-    """Decode on from where the container stands, passing over packets that the decoder refuses."""
-    import av
-
-    stream.thread_type = "AUTO"
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.InvalidDataError:
-            continue  # the frame it would have given is missed by whoever counts on it
 
 
 def upright_rgb(frame: "VideoFrame") -> np.ndarray:
@@ -47,6 +33,7 @@ class PyavReader:
         self._facts = facts
         self._stack = ExitStack()
         self._frames: Iterator[VideoFrame] | None = None
+        self._is_careful = not facts.pts  # without times the order is all there is: no frame may get lost
         self._next = 0  # position of the frame that comes next, once the decoder has given the one before
         self._current: tuple[int, np.ndarray] | None = None
 
@@ -63,7 +50,8 @@ class PyavReader:
         where = f"{self._location}: frame {position} of {self._facts.count}"
         try:
             found = self._decode_to(position) if self._go_near(position) else None
-            if found is None:  # a seek may land late: from the beginning there is no doubt
+            if found is None:  # a seek may land late: from the beginning and one by one there is no doubt
+                self._is_careful = True
                 self._restart()
                 found = self._decode_to(position)
         except av.error.FFmpegError as error:
@@ -92,7 +80,7 @@ class PyavReader:
     def _restart(self) -> None:
         self._stack.close()
         self._container, self._stream = self._stack.enter_context(open_container(self._path, self._location))
-        self._frames = decoded_frames(self._container, self._stream)
+        self._frames = decoded_frames(self._container, self._stream, is_careful=self._is_careful)
         self._next = 0
 
     def _decode_to(self, position: int) -> "VideoFrame | None":

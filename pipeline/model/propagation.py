@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.errors import PipelineError
+from pipeline.errors import CheckpointError
 from pipeline.model.memory import MemoryBank, MemoryEntry, attend
 from pipeline.model.procedure import Procedure
 from pipeline.model.segmenter import NO_OBJECT_LOGIT, DecodedMasks, FrameFeatures, Segmenter, masks_at
@@ -168,11 +168,7 @@ class Propagation:
         width: int,
         max_objects: int = 16,
     ) -> None:
-        if procedure.propagation_decoder == "original" and not segmenter.has_original:
-            raise PipelineError(
-                "this is a Sa2VA checkpoint: it has no original mask decoder to propagate with; use --procedure sa2va, "
-                "or make a Sa2VA-i checkpoint of it with jobs/convert.py"
-            )
+        check_procedure(segmenter, procedure)
         self.segmenter = segmenter
         parts = prompts.to(segmenter.device, torch.float32).split(max_objects)
         self.batches = [ObjectBatch(segmenter, procedure, part, num_frames, height, width) for part in parts]
@@ -219,6 +215,15 @@ class Propagation:
                 torch.cuda.empty_cache()
                 waiting = batch.split() + waiting
         return results
+
+
+def check_procedure(segmenter: Segmenter, procedure: Procedure) -> None:
+    """Refuse a procedure that the checkpoint lacks the weights for."""
+    if procedure.propagation_decoder == "original" and not segmenter.has_original:
+        raise CheckpointError(
+            "this is a Sa2VA checkpoint: it has no original mask decoder to propagate with; use --procedure sa2va, or "
+            "make a Sa2VA-i checkpoint of it with jobs/convert.py"
+        )
 
 
 def _rows(masks: FrameMasks, part: slice) -> FrameMasks:

@@ -1,0 +1,59 @@
+"""Joining a Ray cluster, or starting a private one on this machine."""
+
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+
+def prepare(address: str | None = None) -> None:
+    """Call before Ray is first imported (it reads its authentication settings then).
+
+    A cluster started by :func:`connect` is reachable only with a random token that never leaves this process and its
+    workers: Ray runs whatever a stranger who reaches its ports asks for. Settings of your own are respected.
+    """
+    if _resolve(address) != "local":
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ["RAY_AUTH_MODE"] == "token" and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def connect(address: str | None = None) -> None:
+    """Join the cluster at ``address``, at ``RAY_ADDRESS``, or the one ``ray start`` left on this machine; else start one.
+
+    Args:
+        address: As for ``ray.init``; ``local`` always starts a new cluster.
+
+    Raises:
+        PipelineError: There is no cluster where one should be.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return
+    where = _resolve(address)
+    if where == "local":
+        ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+        return
+    try:
+        ray.init(address=where, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError) as error:
+        raise PipelineError(
+            f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
+        ) from error
+
+
+def gpus_of_nodes() -> list[float]:
+    """GPUs of every living node."""
+    import ray
+
+    return [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+
+
+def _resolve(address: str | None) -> str:
+    # `ray start` notes its address in this file (see the documentation of ray.init)
+    started = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
+    return address or os.environ.get("RAY_ADDRESS") or ("auto" if started.is_file() else "local")

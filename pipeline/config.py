@@ -1,0 +1,136 @@
+"""The configuration of one annotation run, checked before anything starts."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UsageError
+from pipeline.model.procedure import PROCEDURES, Procedure
+from pipeline.model.prompt import DEFAULT_PROMPT, check_prompt
+
+CHOICES = {
+    "procedure": tuple(PROCEDURES),
+    "keyframes": ("uniform", "first"),
+    "handover": ("masks", "logits"),
+    "propagation_decoder": ("original", "finetuned"),
+    "dtype": ("auto", "float32", "bfloat16"),
+    "objects": ("all", "first"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a run needs to know. Field names are those of the command line and of ``--config run.yaml``."""
+
+    manifest: str
+    """Manifest file: .parquet, .jsonl, .csv or a benchmark's meta_expressions.json; any fsspec URL."""
+    model: str
+    """Checkpoint: local directory, URL, Hub id (optionally ``@revision``), or ``nano``."""
+    output: str
+    """Dataset directory to write; any fsspec URL."""
+    videos: str | None = None
+    """Folder that relative video paths start from (default: the manifest's)."""
+
+    procedure: str = "sa2va-i"
+    """``sa2va-i`` or ``sa2va`` (the original procedure)."""
+    keyframes: str | None = None
+    """Override one choice of the procedure: ``uniform`` or ``first``."""
+    handover: str | None = None
+    """Override: keyframe masks enter propagation as ``masks`` or raw ``logits``."""
+    propagation_decoder: str | None = None
+    """Override: ``original`` or ``finetuned`` mask decoder propagates."""
+    num_keyframes: int = 5
+    """Frames the language model sees (published: 5)."""
+    prompt_template: str = DEFAULT_PROMPT
+    """What is asked; must contain ``{expression}``."""
+    objects: str = "all"
+    """Keep ``all`` objects of an answer or the ``first`` only (as the published evaluation does)."""
+    dtype: str = "auto"
+    """``float32``, ``bfloat16``, or ``auto``: bfloat16 on GPUs, float32 on CPUs."""
+    frame_stride: int = 1
+    """Annotate every Nth frame."""
+    max_frames: int | None = None
+    """Annotate at most this many frames of a video."""
+
+    limit: int | None = None
+    """Only the first N videos of the manifest."""
+    retry_failed: bool = False
+    """Do again what failed before."""
+    max_attempts: int = 3
+    """Times a video may kill its worker before it counts as failed."""
+    decode_timeout_s: float = 120.0
+    """Longest wait for one frame before the decoder is killed."""
+    max_side: int = 8192
+    """Refuse videos with a longer side than this, in pixels."""
+
+    grounders: int | None = None
+    """Workers that run the language model (default: from the cluster's GPUs)."""
+    segmenters: int | None = None
+    """Workers that run SAM 2."""
+    gpus_per_grounder: float | None = None
+    """GPUs of one grounder; a fraction shares a GPU."""
+    gpus_per_segmenter: float | None = None
+    """GPUs of one segmenter."""
+    frames_per_batch: int | None = None
+    """Frames the image encoder takes at once (default: 4 on a GPU, 1 on a CPU)."""
+    max_objects: int = 16
+    """Objects propagated at once; halved by itself when GPU memory runs out."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        for name in ("num_keyframes", "frame_stride", "max_attempts", "max_objects", "max_side"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("max_frames", "limit", "grounders", "segmenters", "frames_per_batch"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        for name in ("gpus_per_grounder", "gpus_per_segmenter"):
+            share = getattr(self, name)
+            if share is not None and (share < 0 or (share > 1 and share != int(share))):
+                raise UsageError(f"{name} is {share}; it must be 0, a fraction below 1, or a whole number")
+        if self.decode_timeout_s <= 0:
+            raise UsageError(f"decode_timeout_s is {self.decode_timeout_s}; it must be positive")
+        check_prompt(self.prompt_template)
+
+    def resolved_procedure(self) -> Procedure:
+        """The named procedure with the overrides of its three choices."""
+        overrides = {name: getattr(self, name) for name in ("keyframes", "handover", "propagation_decoder")}
+        return replace(PROCEDURES[self.procedure], **{k: v for k, v in overrides.items() if v is not None})
+
+    def identity(self, model_fingerprint: str) -> dict[str, Any]:
+        """Everything that decides masks; an output directory is bound to it."""
+        names = ("num_keyframes", "prompt_template", "objects", "dtype", "frame_stride", "max_frames", "max_side")
+        chosen = {name: getattr(self, name) for name in names}
+        return {"model_fingerprint": model_fingerprint, **asdict(self.resolved_procedure()), **chosen}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, for ``run.json``."""
+        return asdict(self)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(f"{name} is {value}; it must be at least {least}")
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """Read ``--config``: YAML with the field names of :class:`RunConfig`.
+
+    Raises:
+        UsageError: unreadable, not a mapping, or a name that does not exist.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: cannot be read as YAML ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: must hold 'name: value' lines, found {type(values).__name__}")
+    known = {f.name for f in fields(RunConfig)}
+    unknown = sorted(set(map(str, values)) - known)
+    if unknown:
+        raise UsageError(f"{path}: unknown settings {', '.join(unknown)}")
+    return values

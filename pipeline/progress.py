@@ -1,0 +1,71 @@
+"""Progress a person can read, from results as they come in."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Counts what is done and says so every few seconds.
+
+    Attributes:
+        videos: To be done in this run.
+        say: Where lines go.
+        every_s: Seconds between lines.
+    """
+
+    videos: int
+    say: Callable[[str], None]
+    every_s: float = 5.0
+    done: int = 0
+    expressions: int = 0
+    failed: int = 0
+    frames: int = 0
+    ground_seconds: float = 0.0
+    segment_seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    _said: float = 0.0
+    _first: float | None = None
+
+    def add(self, row: dict) -> None:
+        """Take in one written video (a row of WRITTEN_SCHEMA)."""
+        self.done += 1
+        self.expressions += row["expressions"]
+        self.failed += row["failed"]
+        self.frames += row["frames_done"]
+        self.ground_seconds += row["ground_seconds"]
+        self.segment_seconds += row["segment_seconds"]
+        if row["error"]:
+            self.say(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}")
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        if now - self._said >= self.every_s or self.done == self.videos:
+            self._said = now
+            self.say(self.line(now))
+
+    def line(self, now: float) -> str:
+        """One line: videos done, frames per second, failures, time left."""
+        elapsed = now - self.started
+        rate = self.frames / elapsed if elapsed > 0 else 0.0
+        left = elapsed / self.done * (self.videos - self.done) if self.done else 0.0
+        return f"{self.done}/{self.videos} videos, {rate:.1f} frames/s, {self.failed} failed, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    Example:
+        >>> duration(3725)
+        '1 h 02 min'
+    """
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 5400:
+        return f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,181 @@
+"""The verbs: a manifest goes through Ground, Segment and Write on Ray Data and becomes a mask dataset."""
+
+import logging
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+
+from pipeline import cluster
+from pipeline.config import RunConfig
+from pipeline.dataset.output import OutputDirectory
+from pipeline.dataset.state import Counts, DatasetState
+from pipeline.dataset.writer import DatasetWriter
+from pipeline.errors import PipelineError
+from pipeline.manifest import read_manifest
+from pipeline.model.locate import locate_model
+from pipeline.model.sa2va import open_checkpoint
+from pipeline.model.weights import fingerprint
+from pipeline.placement import Placement, Pool, place
+from pipeline.progress import Progress, duration
+from pipeline.schema import VideoTask
+from pipeline.stages.attempts import AttemptLedger
+from pipeline.stages.ground import Ground
+from pipeline.stages.rows import tasks_table
+from pipeline.stages.segment import Segment
+from pipeline.stages.settings import WorkerSettings
+from pipeline.stages.write import Write
+
+log = logging.getLogger(__name__)
+
+VIDEOS_IN_FLIGHT = 2
+"""Videos handed to a worker ahead of time, so that it never waits for the next one."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run left behind.
+
+    Attributes:
+        counts: Of the whole dataset, earlier runs included.
+        videos: Done in this run.
+        frames: Done in this run.
+        seconds: Wall time of this run, start-up included.
+    """
+
+    counts: Counts
+    videos: int
+    frames: int
+    seconds: float
+
+
+def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[str], None] = log.info) -> RunSummary:
+    """Annotate every (video, expression) of the manifest that the output does not hold yet.
+
+    Args:
+        config: The run.
+        address: Of a Ray cluster; see :func:`pipeline.cluster.connect`.
+        say: Gets lines about progress.
+
+    Raises:
+        UsageError: Manifest, configuration or output do not fit.
+        CheckpointError: The model cannot be used.
+        StorageError: The output cannot be written.
+    """
+    started = time.monotonic()
+    tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
+    model = locate_model(config.model)
+    open_checkpoint(model)
+    identity = config.identity(fingerprint(model))
+    with OutputDirectory(config.output) as output:
+        output.begin(identity=identity, description={"configuration": config.as_dict(), "versions": versions()})
+        todo = output.remaining(tasks, retry_failed=config.retry_failed)
+        say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
+        progress = Progress(len(todo), say)
+        if todo:
+            cluster.connect(address)
+            placement = place(config, cluster.gpus_of_nodes(), ray.cluster_resources().get("CPU", 0.0))
+            say(str(placement))
+            settings = WorkerSettings(config=config, model_directory=str(model), threads=placement.threads)
+            progress = Progress(len(todo), say)
+            for row in run_graph(todo, settings, placement, output.writer):
+                output.check_lock()
+                progress.add(row)
+        seconds = time.monotonic() - started
+        counts = output.finish(_summary(progress, seconds))
+    say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
+    return RunSummary(counts, progress.done, progress.frames, seconds)
+
+
+def plan(config: RunConfig) -> str:
+    """What :func:`annotate` would do, found out without starting anything or writing to the output."""
+    tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
+    model = locate_model(config.model)
+    open_checkpoint(model)
+    todo = DatasetState(config.output).remaining(tasks, retry_failed=config.retry_failed)
+    total, left = (sum(len(task.expressions) for task in some) for some in (tasks, todo))
+    return (
+        f"{len(tasks)} videos with {total} expressions in {config.manifest}\n"
+        f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions\n"
+        f"model: {model}"
+    )
+
+
+def run_graph(
+    tasks: list[VideoTask], settings: WorkerSettings, placement: Placement, writer: DatasetWriter
+) -> Iterator[dict[str, Any]]:
+    """The graph on Ray Data; yields one row of WRITTEN_SCHEMA per video once its rows are on storage."""
+    _configure()
+    ledger = AttemptLedger.remote()
+    videos: Dataset = ray.data.from_arrow([tasks_table([task]) for task in tasks])
+    grounded = _pool(videos, Ground, placement.ground, (settings, ledger))
+    segmented = _pool(grounded, Segment, placement.segment, (settings, ledger))
+    # a fraction of a CPU: committing waits for storage, and must find room beside CPU workers
+    written = segmented.map_batches(
+        Write(writer).__call__, batch_size=1, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0.25
+    )
+    try:
+        yield from written.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise _cause(error) from error
+
+
+def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:
+    return videos.map_batches(
+        stage,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=VIDEOS_IN_FLIGHT),
+        # By default every actor takes a whole CPU as well; on small machines two pools would then wait for each other.
+        num_cpus=0,
+        num_gpus=pool.gpus,
+    )
+
+
+def _configure() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # one video may keep a worker busy for long; a hung one is ended by its decoder's deadline, not by this guard
+    context.execution_no_progress_timeout_s = 24 * 3600
+    # Counting attempts is ours (pipeline.stages.attempts); blocks are never dropped.
+    context.max_errored_blocks = 0
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error of ours that made Ray give up, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, PipelineError):
+            return seen
+        inner = getattr(seen, "cause", None)
+        seen = inner if isinstance(inner, BaseException) else seen.__cause__
+    return error
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    packages = ("sa2va-i-pipeline", "ray", "torch", "transformers", "sam2", "pyarrow", "decord", "av", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _summary(progress: Progress, seconds: float) -> dict[str, Any]:
+    return {
+        "timings": {
+            "wall_seconds": round(seconds, 3),
+            "ground_seconds": round(progress.ground_seconds, 3),
+            "segment_seconds": round(progress.segment_seconds, 3),
+        },
+        "this_run": {
+            "videos": progress.done,
+            "expressions": progress.expressions,
+            "failed": progress.failed,
+            "frames": progress.frames,
+        },
+    }

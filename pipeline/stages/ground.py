@@ -1,0 +1,82 @@
+"""The Ground stage: keyframes and expressions to answers and prompt vectors."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from ray.actor import ActorHandle
+
+from pipeline.manifest.checks import expression_problem
+from pipeline.model.grounder import Grounder, Grounding
+from pipeline.model.inference import ground_video
+from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
+from pipeline.schema import VideoTask
+from pipeline.stages.attempts import Attempts
+from pipeline.stages.guard import attempt
+from pipeline.stages.rows import GroundedVideo, grounded_table, task_of
+from pipeline.stages.settings import WorkerSettings
+from pipeline.video.isolated import IsolatedDecoder
+
+log = logging.getLogger(__name__)
+
+
+class Ground:
+    """One grounding worker: a language model on its device, and a decoder that may be killed."""
+
+    def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        config = settings.config
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.settings = settings
+        self.procedure = config.resolved_procedure()
+        self.attempts = Attempts(ledger, "ground", config.max_attempts)
+        files, model = open_checkpoint(Path(settings.model_directory))
+        device = resolve_device("auto")
+        self.grounder = Grounder.from_checkpoint(
+            files,
+            model,
+            device_of=lambda _: device,
+            dtype=resolve_dtype(config.dtype, device),
+            prompt=config.prompt_template,
+        )
+        self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows of TASK_SCHEMA to rows of GROUNDED_SCHEMA."""
+        return pa.concat_tables([grounded_table(self._one(task_of(row))) for row in batch.to_pylist()])
+
+    def _one(self, task: VideoTask) -> GroundedVideo:
+        given_up = self.attempts.begin(task.video_id)
+        if given_up:
+            return GroundedVideo(task=task, error=given_up)
+        started = time.perf_counter()
+        video = attempt(task.video_id, lambda: self._ground(task), lambda error: GroundedVideo(task=task, error=error))
+        video.seconds = time.perf_counter() - started
+        self.attempts.end(task.video_id)
+        return video
+
+    def _ground(self, task: VideoTask) -> GroundedVideo:
+        problems = [expression_problem(expression.text) for expression in task.expressions]
+        errors = [f"ExpressionError: {problem}" if problem else None for problem in problems]
+        texts = [e.text for e, problem in zip(task.expressions, problems, strict=True) if problem is None]
+        groundings: list[Grounding] = []
+        # the video is opened even if no expression is left, so that a broken one is reported as such
+        with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
+            if texts:
+                count = self.settings.config.num_keyframes
+                groundings = ground_video(self.grounder, source, texts, self.procedure, count)
+        found = iter(groundings)
+        answered = [None if problem else next(found) for problem in problems]
+        width = self.grounder.config.grounding.d_model
+        keep = 1 if self.settings.config.objects == "first" else None
+        return GroundedVideo(
+            task=task,
+            expression_errors=errors,
+            answers=[g.answer if g else None for g in answered],
+            prompts=[g.prompts[:keep] if g else np.zeros((0, width), np.float32) for g in answered],
+            seg_probabilities=[g.seg_probabilities[:keep] if g else [] for g in answered],
+        )

@@ -1,0 +1,45 @@
+"""Keeping one bad video from costing more than itself."""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from pipeline.errors import PipelineError, StorageError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error, on one line, for a row's ``error`` column."""
+    message = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {message}"[:2000]
+
+
+def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]) -> T:
+    """Run ``work`` for one video; whatever goes wrong with it becomes the result of ``on_failure(message)``.
+
+    Storage that is gone for good is no fault of the video and is raised. A CUDA context that an error has poisoned
+    fails everything after it, so the process ends instead; Ray starts another and the attempt counts.
+    """
+    try:
+        return work()
+    except StorageError:
+        raise
+    except PipelineError as error:
+        log.warning("video %s: %s", video_id, describe(error))
+        return on_failure(describe(error))
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        log.warning("video %s: out of GPU memory", video_id)
+        return on_failure(describe(error))
+    except torch.AcceleratorError:
+        log.exception("video %s: the GPU context is lost; this worker ends", video_id)
+        os._exit(70)
+    except Exception as error:
+        log.exception("video %s", video_id)
+        return on_failure(describe(error))

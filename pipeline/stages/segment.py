@@ -1,0 +1,135 @@
+"""The Segment stage: prompt vectors to masks on every frame."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from ray.actor import ActorHandle
+
+from pipeline.dataset.tables import row_table
+from pipeline.model.inference import SegmentOptions, TrackEvidence, keyframes_of, segment_video
+from pipeline.model.propagation import check_procedure
+from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
+from pipeline.model.segmenter import Segmenter
+from pipeline.model.tracks import Track, collect_tracks, track_score
+from pipeline.schema import Expression, MaskRow, Status, failed_rows
+from pipeline.stages.attempts import Attempts
+from pipeline.stages.guard import attempt
+from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
+from pipeline.stages.settings import WorkerSettings
+from pipeline.video.frames import FrameSource
+from pipeline.video.isolated import IsolatedDecoder
+
+log = logging.getLogger(__name__)
+
+
+class Segment:
+    """One segmenting worker: SAM 2 on its device, and a decoder that may be killed."""
+
+    def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        config = settings.config
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        self.settings = settings
+        self.procedure = config.resolved_procedure()
+        self.attempts = Attempts(ledger, "segment", config.max_attempts)
+        files, model = open_checkpoint(Path(settings.model_directory))
+        device = resolve_device("auto")
+        self.segmenter = Segmenter.from_checkpoint(
+            files, model, device=device, dtype=resolve_dtype(config.dtype, device)
+        )
+        check_procedure(self.segmenter, self.procedure)
+        self.options = SegmentOptions(
+            frames_per_batch=config.frames_per_batch or (4 if device.type == "cuda" else 1),
+            max_objects=config.max_objects,
+        )
+        self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Rows of GROUNDED_SCHEMA to rows of SEGMENTED_SCHEMA."""
+        rows = [self._one(grounded_of(row)) for row in batch.to_pylist()]
+        return pa.Table.from_pylist(rows, schema=SEGMENTED_SCHEMA)
+
+    def _one(self, video: GroundedVideo) -> dict[str, object]:
+        started = time.perf_counter()
+        task = video.task
+        error = video.error or self.attempts.begin(task.video_id)
+        if error:
+            rows = failed_rows(task, error)
+        else:
+            rows = attempt(task.video_id, lambda: self._segment(video), lambda message: failed_rows(task, message))
+            self.attempts.end(task.video_id)
+        frames = max((len(row.frames) for row in rows), default=0)
+        return {
+            "video_id": task.video_id,
+            "rows": to_ipc(pa.concat_tables([row_table(row) for row in rows])),
+            "frames_done": frames,
+            "ground_seconds": video.seconds,
+            "segment_seconds": time.perf_counter() - started,
+        }
+
+    def _segment(self, video: GroundedVideo) -> list[MaskRow]:
+        task = video.task
+        with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
+            tracks = iter(self._tracks(video, source))
+            rows = []
+            for i, expression in enumerate(task.expressions):
+                base = self._row(video, expression, i, source)
+                found = [next(tracks) for _ in video.seg_probabilities[i]]
+                rows += [_with_track(base, number, track) for number, track in enumerate(found)] or [base]
+            return rows
+
+    def _tracks(self, video: GroundedVideo, source: FrameSource) -> list[Track]:
+        """Tracks of all objects of all expressions, in order."""
+        chances = [chance for one in video.seg_probabilities for chance in one]
+        if not chances:
+            return []
+        evidence: list[TrackEvidence] = []
+        prompts = np.concatenate([prompts for prompts in video.prompts if len(prompts)])
+        count = self.settings.config.num_keyframes
+        frames = segment_video(
+            self.segmenter, source, prompts, self.procedure, count, options=self.options, on_keyframes=evidence.append
+        )
+        tracks = collect_tracks(frames, len(prompts))
+        for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
+            track.score = track_score(chance, ious)
+        return tracks
+
+    def _row(self, video: GroundedVideo, expression: Expression, i: int, source: FrameSource) -> MaskRow:
+        """The row of an expression without objects: all masks null, or failed if it could not be asked."""
+        if video.expression_errors[i]:
+            return MaskRow(
+                video_id=video.task.video_id,
+                expression_id=expression.expression_id,
+                expression=expression.text,
+                status=Status.FAILED,
+                error=video.expression_errors[i],
+            )
+        length = len(source)
+        return MaskRow(
+            video_id=video.task.video_id,
+            expression_id=expression.expression_id,
+            expression=expression.text,
+            status=Status.NO_OBJECT,
+            answer=video.answers[i],
+            height=source.height,
+            width=source.width,
+            frames=list(source.frame_names),
+            keyframes=keyframes_of(source, self.procedure, self.settings.config.num_keyframes),
+            masks=[None] * length,
+            areas=[0] * length,
+            bboxes=[None] * length,
+            scores=[0.0] * length,
+            score=0.0,
+        )
+
+
+def _with_track(base: MaskRow, object_id: int, track: Track) -> MaskRow:
+    values = {name: getattr(base, name) for name in MaskRow.__dataclass_fields__}
+    values |= {"status": Status.OK, "object_id": object_id, "masks": track.masks, "areas": track.areas}
+    values |= {"bboxes": track.bboxes, "scores": track.scores, "score": track.score}
+    return MaskRow(**values)

@@ -1,8 +1,8 @@
 """J and F, the benchmarks' protocols, and the readers of ground truth and predictions they need."""
 
-from pipeline.evaluation.evaluate import Evaluation, csv_rows, evaluate, missing_summary
 from pipeline.evaluation.metrics import boundary_accuracy, boundary_radius, region_similarity
 from pipeline.evaluation.protocols import BENCHMARKS, PROTOCOLS
+from pipeline.evaluation.run import Evaluation, csv_rows, evaluate, missing_summary
 
 __all__ = [
     "BENCHMARKS",

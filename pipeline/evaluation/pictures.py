@@ -17,6 +17,8 @@ BoolArray = NDArray[np.bool_]
 MAX_PICTURE_PIXELS = 1 << 26
 """Larger pictures than this (8192 x 8192) are refused before they are decoded."""
 MAX_FILE_BYTES = 1 << 28
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+"""Pillow knows many more, some of which start other programs."""
 
 
 class PictureError(PipelineError):
@@ -87,7 +89,7 @@ def open_picture(data: bytes, path: str) -> Image.Image:
         PictureError: It is no picture, or one of absurd size.
     """
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise PictureError(f"{path} is not a picture: {error}") from error
     if picture.width * picture.height > MAX_PICTURE_PIXELS:

@@ -213,7 +213,9 @@ def _prediction_of_rows(rows: list[dict[str, Any]], truth: VideoTruth, objects: 
             missing[expression_id] = f"failed: {answer[0]['error']}"
             continue
         try:
-            tracks[expression_id] = [_in_order(row["masks"], row["frames"], truth.frames) for row in answer]
+            tracks[expression_id] = [
+                _in_order(row["masks"] or [None] * len(row["frames"]), row["frames"], truth.frames) for row in answer
+            ]
         except MissingPredictionError as error:
             missing[expression_id] = str(error)
     return RlePrediction(tracks=tracks, missing=missing, size=truth.size)

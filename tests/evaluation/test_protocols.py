@@ -184,14 +184,14 @@ def test_masks_that_do_not_fit_the_frames_are_refused(tmp_path):
     meta = {"videos": {"v": {"frames": ["00000", "00001"], "expressions": {"0": {"exp": "a", "anno_id": [7]}}}}}
     (tmp_path / "meta_expressions.json").write_text(json.dumps(meta))
     (tmp_path / "mask_dict.json").write_text(json.dumps({"7": [None]}))
-    with pytest.raises(UsageError, match="1 masks under '7'.*2 frames"):
+    with pytest.raises(UsageError, match=r"1 masks under .7., .* 2 frames"):
         evaluate("mevis", str(tmp_path), str(MEVIS / "pred"))
 
 
 def test_clips_of_more_than_256_frames_and_null_masks(tmp_path):
     frames = [f"{number:05d}" for number in range(300)]
     mask = boxes((8, 10), (1, 5, 1, 5))
-    masks = [*encode_masks(np.repeat(mask[None], 299, axis=0)), None]
+    masks = encode_masks(mask[None]) * 299 + [None]
     (tmp_path / "truth").mkdir()
     meta = {"videos": {"v": {"frames": frames, "expressions": {"0": {"exp": "a", "anno_id": [0]}}}}}
     (tmp_path / "truth" / "meta_expressions.json").write_text(json.dumps(meta))

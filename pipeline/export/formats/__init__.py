@@ -1,0 +1,17 @@
+"""The formats to export to, one module each, and the table that names them."""
+
+from pipeline.errors import UsageError
+from pipeline.export.formats import coco, mevis, png, ref_davis17, ref_youtube_vos, revos, youtube_vis
+from pipeline.export.formats.common import Format
+
+__all__ = ["FORMATS", "Format", "format_of"]
+
+_MODULES = (mevis, ref_youtube_vos, ref_davis17, revos, youtube_vis, coco, png)
+FORMATS = {module.FORMAT.name: module.FORMAT for module in _MODULES}
+
+
+def format_of(name: str) -> Format:
+    """The format of that name. Raises UsageError."""
+    if name not in FORMATS:
+        raise UsageError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
+    return FORMATS[name]

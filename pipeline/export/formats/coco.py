@@ -1,0 +1,65 @@
+"""COCO instances: every frame an image, every object in it an annotation with its run-length mask.
+
+``--output`` is the file, or a folder that gets ``annotations.json``. There is one category; annotations carry video,
+expression and object as extra keys, so that a track can be put together again.
+"""
+
+from pipeline.dataset.rle import areas_and_bboxes
+from pipeline.export.answers import Answers, VideoAnswers
+from pipeline.export.check_json import check_coco
+from pipeline.export.formats.common import Format
+from pipeline.export.formats.youtube_vis import CATEGORIES
+from pipeline.export.json_arrays import JsonArrays, json_arrays
+from pipeline.storage import join
+
+
+def write(answers: Answers, output: str) -> int:
+    """Write the file; returns the number of annotations."""
+    location = output if output.lower().endswith(".json") else join(output, "annotations.json")
+    head = {"info": {"description": "sa2va-i-pipeline export"}, "licenses": [], "categories": CATEGORIES}
+    with json_arrays(location, ("images", "annotations"), head) as arrays:
+        for video in answers.videos():
+            _add_video(video, arrays)
+        return arrays.counts["annotations"]
+
+
+def _add_video(video: VideoAnswers, arrays: JsonArrays) -> None:
+    first_image = arrays.counts["images"] + 1
+    for index, frame in enumerate(video.frames):
+        arrays.add(
+            "images",
+            {
+                "id": first_image + index,
+                "file_name": f"{video.video_id}/{frame}.jpg",
+                "width": video.width,
+                "height": video.height,
+                "video_id": video.video_id,
+                "frame": frame,
+            },
+        )
+    for answer in video.answers:
+        for track in answer.tracks:
+            for index, rle in enumerate(track.masks):
+                (area,), (box,) = areas_and_bboxes([rle])
+                if rle is None or box is None:
+                    continue
+                arrays.add(
+                    "annotations",
+                    {
+                        "id": arrays.counts["annotations"] + 1,
+                        "image_id": first_image + index,
+                        "category_id": 1,
+                        "segmentation": rle,
+                        "area": area,
+                        "bbox": box,
+                        "iscrowd": 0,
+                        "video_id": video.video_id,
+                        "expression_id": answer.expression.expression_id,
+                        "expression": answer.expression.text,
+                        "object_id": track.object_id,
+                        "score": track.score,
+                    },
+                )
+
+
+FORMAT = Format(name="coco", write=write, check=check_coco, objects=("all", "first", "union"), unit="annotations")

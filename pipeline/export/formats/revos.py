@@ -1,0 +1,16 @@
+"""ReVOS: pictures as for MeViS, but of 0 and 1.
+
+The public scorer compares raw pixel values in its accuracy and robustness, so that 0/255 pictures spoil both.
+"""
+
+from functools import partial
+
+from pipeline.export.check import check_pictures
+from pipeline.export.formats.common import Format, video_expression_frame, write_pictures
+
+FORMAT = Format(
+    name="revos",
+    write=partial(write_pictures, path_of=video_expression_frame, foreground=1),
+    check=partial(check_pictures, path_of=video_expression_frame, foregrounds=(1, 255), nested_videos=True),
+    nested_videos=True,
+)

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ATTEMPTS = 6
+ATTEMPTS = 8
+"""With doubling pauses in between: about half a minute until a storage counts as gone."""
+
 FIRST_PAUSE_S = 0.25
 TEMPORARY_PREFIX = ".tmp-"
 """Files of unfinished local writes; hidden and without the final suffix, so no reader's pattern matches them."""

@@ -4,7 +4,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,25 +44,52 @@ def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
 
     def attempt() -> T:
         if file.size_bytes <= _FETCH_WHOLE_BYTES:
-            source: Any = io.BytesIO(fs.cat_file(path))
+            source = _Source(io.BytesIO(fs.cat_file(path)))
         else:
-            source = fs.open(path, "rb", **({} if is_local(file.url) else _EXACT_RANGES))
-        with source, pq.ParquetFile(source, pre_buffer=True) as parquet:
-            return use(parquet)
+            source = _Source(fs.open(path, "rb", **({} if is_local(file.url) else _EXACT_RANGES)))
+        try:
+            with source, pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as parquet:
+                return use(parquet)
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            if source.failure is not None:
+                raise source.failure from error
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}") from error
 
-    try:
-        return with_retries(attempt, file.url, "read")
-    except (pa.ArrowException, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}") from error
+    return with_retries(attempt, file.url, "read")
+
+
+class _Source:
+    """A file that remembers its own failure: pyarrow reports damaged content as OSError too."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401 - fsspec's files share no type
+        self._file = file
+        self.failure: Exception | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return bytes(self._file.read(size))
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
 
 
 def read_columns(file: FileInfo, columns: list[str]) -> pa.Table:
     """Some columns of a file. Raises BrokenFileError also where one of them is missing."""
 
     def read(parquet: pq.ParquetFile) -> pa.Table:
-        table = parquet.read(columns=columns)
-        return table.select(columns)
+        table = parquet.read(columns=columns).select(columns)
+        table.validate(full=True)  # text that is not UTF-8 would fail later, far from here
+        return table
 
     return with_parquet(file, read)
 

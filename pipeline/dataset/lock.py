@@ -80,7 +80,7 @@ class RunLock:
         self._beat_s = beat_s
         self._stale_after_s = stale_after_s
         self._watch_s = watch_s
-        self._settle_s = settle_s if settle_s is not None else (0.2 if is_local(url) else 1.5)
+        self._settle_s = settle_s if settle_s is not None else (0.5 if is_local(url) else 1.5)
         self._beats = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

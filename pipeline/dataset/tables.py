@@ -45,7 +45,7 @@ def to_parquet(rows: Iterable[pa.Table], metadata: Mapping[str, str]) -> bytes:
     """A Parquet file of one-row tables, in their order, with ``metadata`` beside the schema's own."""
     schema = MASKS_SCHEMA.with_metadata({**(MASKS_SCHEMA.metadata or {}), **metadata})
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
         group: list[pa.Table] = []
         size_bytes = 0
         for row in rows:

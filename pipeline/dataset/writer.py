@@ -1,16 +1,18 @@
 """Committing one video's rows: one file per video under a name that only the video's id decides."""
 
 import hashlib
+import io
 import logging
 import re
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pipeline.dataset.files import MASKS_FOLDER, BrokenFileError, with_parquet
+from pipeline.dataset.files import MASKS_FOLDER
 from pipeline.dataset.tables import check_rows, row_table, to_parquet
 from pipeline.schema import MASKS_SCHEMA, MaskRow
-from pipeline.storage import FileInfo, MissingFileError, atomic_write, join, open_filesystem, with_retries
+from pipeline.storage import MissingFileError, atomic_write, join, read_bytes, scrub
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +61,13 @@ class DatasetWriter:
         atomic_write(target, to_parquet(pieces, self._metadata))
 
     def _existing(self, target: str) -> list[pa.Table]:
-        fs, path = open_filesystem(target)
         try:
-            size_bytes = int(with_retries(lambda: fs.size(path), target, "look up"))
-            table = with_parquet(FileInfo(url=target, size_bytes=size_bytes), lambda parquet: parquet.read())
-            table = table.select(MASKS_SCHEMA.names).cast(MASKS_SCHEMA)
+            content = io.BytesIO(read_bytes(target))
+            table = pq.read_table(content, columns=MASKS_SCHEMA.names, page_checksum_verification=True)
+            table = table.cast(MASKS_SCHEMA)
         except MissingFileError:
             return []
-        except BrokenFileError as error:
-            logger.warning("%s; writing it anew", error)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            logger.warning("%s: does not read back (%s); writing it anew", scrub(target), error)
             return []
         return [table.slice(index, 1) for index in range(table.num_rows)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 
 import pytest
 
@@ -95,6 +96,26 @@ def test_a_broken_file_is_named_and_done_again(tmp_path, make_row, caplog):
         assert broken.name in caplog.text
         output.commit([make_row("a", "0"), make_row("a", "1")])
         assert output.remaining([TASKS[0]], retry_failed=False) == []
+
+
+def test_damage_anywhere_in_a_file_is_found_or_harmless(tmp_path, make_row):
+    with begin(tmp_path) as output:
+        output.commit([make_row("a", "0"), make_row("a", "1")])
+        file = tmp_path / "masks" / file_name("a")
+        content = file.read_bytes()
+        generator = random.Random(0)
+        found = 0
+        for _ in range(300):
+            damaged = bytearray(content[: generator.choice([len(content), generator.randrange(len(content))])])
+            for _ in range(3):
+                damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+            file.write_bytes(damaged)
+            done = output.done()
+            assert done in ({}, {"a": {"0": "ok", "1": "ok"}})
+            found += not done
+        assert found > 150
+        output.commit([make_row("a", "0"), make_row("a", "1")])
+        assert output.done() == {"a": {"0": "ok", "1": "ok"}}
 
 
 def test_leftovers_of_a_killed_writer_are_cleaned_and_never_read(tmp_path, make_row):

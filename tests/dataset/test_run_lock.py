@@ -45,8 +45,18 @@ def lock_of_elsewhere(out, *, beat=1):
     (out / "_state" / "lock.json").write_text(json.dumps(entry))
 
 
-def quick(out, **changes):
-    return RunLock(str(out), **{"beat_s": 0.1, "watch_s": 0.6, "settle_s": 0.05, **changes})
+@pytest.fixture
+def quick(out):
+    """A function that makes locks with short times; they are released at the end."""
+    locks = []
+
+    def make(**changes):
+        locks.append(RunLock(str(out), **{"beat_s": 0.1, "watch_s": 0.6, "settle_s": 0.05, **changes}))
+        return locks[-1]
+
+    yield make
+    for lock in locks:
+        lock.release()
 
 
 @pytest.fixture
@@ -65,62 +75,64 @@ def test_a_second_run_is_refused_and_told_by_whom_until_the_first_is_killed(out,
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     started = time.monotonic()
-    OutputDirectory(str(out)).begin(identity={"a": 1}, description={})
+    successor = OutputDirectory(str(out))
+    successor.begin(identity={"a": 1}, description={})
     assert time.monotonic() - started < 5
+    successor.release()
 
 
-def test_a_killed_but_unburied_run_is_dead(out, holder):
+def test_a_killed_but_unburied_run_is_dead(out, holder, quick):
     process, _ = holder
     os.kill(process.pid, signal.SIGKILL)
     time.sleep(0.2)  # a zombie: its parent, this test, has not waited for it
-    quick(out).acquire()
+    quick().acquire()
 
 
-def test_a_recycled_process_number_is_not_the_old_run(out):
-    lock = quick(out)
+def test_a_recycled_process_number_is_not_the_old_run(out, quick):
+    lock = quick()
     lock.acquire()
     lock._stop.set()
     file = out / "_state" / "lock.json"
     entry = json.loads(file.read_text())
     file.write_text(json.dumps({**entry, "process_started": entry["process_started"] - 1000}))
-    quick(out).acquire()
+    quick().acquire()
 
 
-def test_the_same_process_is_refused_too(out):
-    lock = quick(out)
+def test_the_same_process_is_refused_too(out, quick):
+    lock = quick()
     lock.acquire()
     with pytest.raises(UsageError, match="in use"):
-        quick(out).acquire()
+        quick().acquire()
     lock.release()
-    quick(out).acquire()
+    quick().acquire()
 
 
-def test_an_unchanging_lock_of_another_machine_is_taken_over_after_watching(out):
+def test_an_unchanging_lock_of_another_machine_is_taken_over_after_watching(out, quick):
     lock_of_elsewhere(out)
     started = time.monotonic()
-    quick(out).acquire()
+    quick().acquire()
     assert time.monotonic() - started >= 0.6
 
 
-def test_an_old_lock_of_another_machine_is_taken_over_at_once(out):
+def test_an_old_lock_of_another_machine_is_taken_over_at_once(out, quick):
     lock_of_elsewhere(out)
     old = time.time() - 100
     os.utime(out / "_state" / "lock.json", (old, old))
     started = time.monotonic()
-    quick(out, watch_s=30).acquire()
+    quick(watch_s=30).acquire()
     assert time.monotonic() - started < 5
 
 
-def test_a_beating_lock_of_another_machine_is_respected(out):
+def test_a_beating_lock_of_another_machine_is_respected(out, quick):
     lock_of_elsewhere(out)
     beats = threading.Timer(0.2, lock_of_elsewhere, args=(out,), kwargs={"beat": 2})
     beats.start()
     with pytest.raises(UsageError, match=r"run far .process 1 on elsewhere"):
-        quick(out, watch_s=10).acquire()
+        quick(watch_s=10).acquire()
 
 
-def test_a_run_that_lost_its_lock_stops_committing(out, make_row):
-    output = OutputDirectory(str(out), lock=quick(out))
+def test_a_run_that_lost_its_lock_stops_committing(out, make_row, quick):
+    output = OutputDirectory(str(out), lock=quick())
     output.begin(identity={"a": 1}, description={})
     output.commit([make_row()])
     lock_of_elsewhere(out)
@@ -131,8 +143,8 @@ def test_a_run_that_lost_its_lock_stops_committing(out, make_row):
     assert json.loads((out / "_state" / "lock.json").read_text())["run_id"] == "far"
 
 
-def test_the_heartbeat_goes_on(out):
-    lock = quick(out)
+def test_the_heartbeat_goes_on(out, quick):
+    lock = quick()
     lock.acquire()
     first = json.loads((out / "_state" / "lock.json").read_text())["beat"]
     time.sleep(0.5)
@@ -141,15 +153,15 @@ def test_the_heartbeat_goes_on(out):
     assert not (out / "_state" / "lock.json").exists()
 
 
-def test_a_damaged_lock_is_replaced(out):
+def test_a_damaged_lock_is_replaced(out, quick):
     (out / "_state" / "lock.json").write_text("{")
-    quick(out).acquire()
+    quick().acquire()
 
 
 def _race(url, start, results):
     start.wait()
     try:
-        RunLock(url, settle_s=0.5).acquire()
+        RunLock(url, settle_s=1.5).acquire()
     except UsageError:
         results.put("refused")
     else:

@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Train the small model that this repository carries, from nothing but drawn shapes."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    stages = ("encoder", "language", "tracking", "prompting")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR",
+                        help="states and logs of the stages, and the finished model under DIR/checkpoint; "
+                        "the same command again goes on where a stopped one was")  # fmt: skip
+    parser.add_argument("--stage", choices=stages, action="append",
+                        help="train only this stage (repeatable); encoder and language are independent of each other, "
+                        "tracking needs encoder, prompting needs all")  # fmt: skip
+    parser.add_argument("--short", action="store_true", help="a few steps of everything, to see that it runs")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Train; returns the exit code."""
+    arguments = parse()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    import torch
+
+    from pipeline.nano.training import STAGES, NanoTraining, Plan
+
+    torch.set_num_threads(arguments.threads)
+    training = NanoTraining(arguments.output, Plan.short() if arguments.short else Plan())
+    training.run(tuple(arguments.stage or STAGES))
+    print(f"training states and logs: {arguments.output}; model: {training.checkpoint}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""The small model this repository carries: its dimensions, tokenizer, training and held-out results.
+
+    NanoTraining(directory, Plan()).run()          # jobs/train_nano.py: from drawn shapes to directory/checkpoint
+    ShapesBenchmark(tree).score(Sa2VA.from_checkpoint(checkpoint), "sa2va-i")
+
+:mod:`encoder` and :mod:`language` are stage 0, :mod:`tracking` stage 1 (SAM 2 alone), :mod:`prompting` stage 2.
+"""

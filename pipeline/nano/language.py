@@ -1,0 +1,186 @@
+"""Stage 0, language: vision tower and language model alone learn to find what the words say.
+
+No SAM 2 is needed for this. Four helpers, thrown away afterwards, make it quick: patch tokens name what they show;
+image tokens inside the language model name how the object under them moves (the slow part: it takes several frames);
+the [SEG] state names its target; and the [SEG] vector must point at the target's patches by a plain dot product.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from pipeline.model.grounder import Grounder
+from pipeline.nano.data import vision_pixels
+from pipeline.nano.encoder import cell_labels, cover
+from pipeline.nano.sentences import Packed, ReferringBatch
+from pipeline.shapes.vocabulary import COLOUR_NAMES, MOTIONS, SHAPES, SIZE_NAMES
+
+MOTION_LAYER = 3
+"""After this many layers the motion under an image token must be known, so that the layers above can read it."""
+
+_LOOKS = {"colour": len(COLOUR_NAMES), "shape": len(SHAPES), "size": len(SIZE_NAMES)}
+
+
+def initialise_grounder(grounder: Grounder) -> None:
+    """Scales for training from scratch (the classes' own are for fine-tuning or for far wider models)."""
+    vision, language = grounder.tower.vision_model, grounder.language_model
+    for part, layers in ((vision, len(vision.encoder.layer)), (language, len(language.model.layers))):
+        for name, parameter in part.named_parameters():
+            if name.endswith(("lambda_1", "lambda_2")):
+                nn.init.constant_(parameter, 1.0)
+            elif parameter.ndim == 2 and "embed" not in name and "lm_head" not in name:
+                closing = name.endswith(("projection_layer.weight", "fc2.weight", "o_proj.weight", "down_proj.weight"))
+                scale = (2 * layers) ** -0.5 if closing else 1.0
+                nn.init.normal_(parameter, std=scale * parameter.shape[1] ** -0.5)
+    nn.init.normal_(vision.embeddings.position_embeddings, std=0.3)
+    nn.init.normal_(language.model.embed_tokens.weight, std=0.5)
+
+
+class LanguageTraining(nn.Module):
+    """A grounder with the helper heads."""
+
+    def __init__(self, grounder: Grounder) -> None:
+        super().__init__()
+        self.grounder = grounder
+        width = int(grounder.config.language["hidden_size"])
+        seen = int(grounder.config.vision["hidden_size"])
+        prompt = grounder.config.grounding.d_model
+        self.patch_head = nn.Linear(seen, sum(_LOOKS.values()) + len(_LOOKS) + 2)
+        self.motion_head = nn.Linear(width, len(MOTIONS) + 5)
+        self.target_head = nn.Linear(width, sum(_LOOKS.values()) + len(MOTIONS))
+        self.patch_key = nn.Linear(seen, prompt)
+        self.pointing = nn.Parameter(torch.tensor([prompt**-0.5, -3.0]))
+
+    def forward(self, batch: ReferringBatch, packed: Packed) -> tuple[Tensor, dict[str, float], Tensor]:
+        """Loss, numbers for the log, and the prompt vectors [S, d_model] of the batch's [SEG] tokens."""
+        clips, frames = batch.rendered.frames.shape[:2]
+        patches, tokens = self.look(vision_pixels(batch.rendered.frames.flatten(0, 1)))
+        middle, last = self.read(tokens.view(clips, -1, tokens.shape[-1]), packed)
+        numbers: dict[str, float] = {}
+        logits = self.grounder.language_model.lm_head(last[packed.answer_at[:, 0], packed.answer_at[:, 1]])
+        loss = F.cross_entropy(logits, packed.answer_ids)
+        numbers["answer"] = float(loss.detach())
+        share = cover(batch.rendered, round(patches.shape[1] ** 0.5))
+        loss = loss + 0.5 * self._patch_loss(patches, share, batch, numbers)
+        loss = loss + self._motion_loss(middle, share, batch, packed, numbers)
+        states = last[packed.seg_at[:, 0], packed.seg_at[:, 2]]
+        prompts = self.grounder.text_hidden_fcs(states)
+        loss = loss + self._target_loss(states, batch, packed, numbers)
+        loss = loss + self._pointing_loss(
+            prompts, patches.view(clips, frames, *patches.shape[1:]), share, batch, packed, numbers
+        )
+        return loss, numbers, prompts
+
+    def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch tokens [N, P, C] and image tokens [N, P / 4, D] of normalised frames."""
+        tower = self.grounder.tower
+        patches = tower.vision_model(pixel_values=pixels).last_hidden_state[:, 1:]
+        return patches, tower.mlp1(tower._pixel_shuffle(patches))
+
+    def read(self, image_tokens: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Hidden states [B, L, D] after ``MOTION_LAYER`` layers and after the final norm."""
+        model = self.grounder.language_model.model
+        embeds = model.embed_tokens(packed.ids)
+        at_image = packed.ids == self.grounder.replies.prompts.tokenizer.image_id
+        embeds = embeds.masked_scatter(at_image[..., None], image_tokens.to(embeds.dtype))
+        output = model(
+            inputs_embeds=embeds, attention_mask=packed.mask, position_ids=packed.positions, use_cache=False,
+            output_hidden_states=True,
+        )  # fmt: skip
+        return output.hidden_states[MOTION_LAYER], output.last_hidden_state
+
+    def _patch_loss(self, patches: Tensor, share: Tensor, batch: ReferringBatch, numbers: dict[str, float]) -> Tensor:
+        output = self.patch_head(patches).transpose(1, 2).unflatten(-1, share.shape[-2:])
+        frames = batch.rendered.frames.shape[1]
+        loss, start = patches.new_zeros(()), 0
+        for name, count in _LOOKS.items():
+            labels = cell_labels(share, getattr(batch.scenes, name).repeat_interleave(frames, 0), count)
+            logits = output[:, start : start + count + 1]
+            start += count + 1
+            weights = torch.ones(count + 1, device=patches.device)
+            weights[0] = 0.3
+            loss = loss + F.cross_entropy(logits, labels, weight=weights)
+            held = labels > 0
+            numbers[f"patch_{name}"] = float((logits.argmax(1) == labels)[held].float().mean())
+        return loss
+
+    def _motion_loss(
+        self, middle: Tensor, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]
+    ) -> Tensor:
+        """Motion and displacement of the object that covers most of an image token, from the second keyframe on."""
+        clips, frames = batch.rendered.frames.shape[:2]
+        at_image = packed.ids[:, : packed.prefix] == self.grounder.replies.prompts.tokenizer.image_id
+        states = middle[:, : packed.prefix][at_image].view(clips, frames, -1, middle.shape[-1])
+        output = self.motion_head(states)  # [B, K, tokens, M + 5]
+        side = round(states.shape[2] ** 0.5)
+        cells = F.adaptive_avg_pool2d(share, side).view(clips, frames, share.shape[1], -1)[
+            :, :, 1:
+        ]  # [B, K, O, tokens]
+        best, owner = cells.max(2)
+        held = best > 0.12
+        motion = torch.gather(batch.scenes.motion[:, None].expand(-1, frames, -1), 2, owner)
+        # With more keyframes the later ones tell all; the first sees a single picture and must guess.
+        weight = held.float() * torch.linspace(0, 1, frames)[None, :, None].clamp(min=0.1)
+        chance = F.cross_entropy(output[..., : len(MOTIONS)].flatten(0, 2), motion.flatten(), reduction="none")
+        loss = (chance.view_as(weight) * weight).sum() / weight.sum().clamp(min=1)
+        right = output[:, -1, :, : len(MOTIONS)].argmax(-1) == motion[:, -1]
+        numbers["token_motion"] = float(right[held[:, -1]].float().mean())
+        axis = (torch.arange(share.shape[-1], device=share.device) + 0.5) / share.shape[-1]
+        area = share[:, 1:].sum((2, 3)).clamp(min=1e-3)
+        centre = (
+            torch.stack(((share[:, 1:] * axis).sum((2, 3)), (share[:, 1:] * axis[:, None]).sum((2, 3))), -1)
+            / area[..., None]
+        )
+        centre = centre.view(clips, frames, -1, 2)
+        step = centre - torch.cat((centre[:, :1], centre[:, :-1]), 1)
+        target = torch.cat((centre, 4 * step), -1).gather(2, owner[..., None].expand(-1, -1, -1, 4))
+        error = F.l1_loss(output[..., len(MOTIONS) : len(MOTIONS) + 4], target, reduction="none").mean(-1)
+        return loss + 2 * (error * held).sum() / held.sum().clamp(min=1)
+
+    def _target_loss(self, states: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]) -> Tensor:
+        wanted = batch.wanted()[packed.seg_at[:, 0], packed.seg_at[:, 1]].float()  # [S, O]
+        labels = []
+        for name, count in {**_LOOKS, "motion": len(MOTIONS)}.items():
+            one_hot = F.one_hot(getattr(batch.scenes, name)[packed.seg_at[:, 0]], count).float()
+            labels.append((one_hot * wanted[..., None]).amax(1))
+        output = self.target_head(states)
+        start = 0
+        kinds = [batch.expressions[b][n].kind for b, n, _ in packed.seg_at.tolist()]
+        for name, label in zip((*_LOOKS, "motion"), labels, strict=True):
+            hit = torch.gather(label, 1, output[:, start : start + label.shape[1]].argmax(1, keepdim=True))[:, 0]
+            start += label.shape[1]
+            if name in ("colour", "motion"):
+                for group in ("appearance", "motion"):
+                    rows = [i for i, kind in enumerate(kinds) if kind == group]
+                    if rows:
+                        numbers[f"{group}_to_{name}"] = float(hit[rows].mean())
+        return 3 * F.binary_cross_entropy_with_logits(output, torch.cat(labels, 1))
+
+    def _pointing_loss(
+        self,
+        prompts: Tensor,
+        patches: Tensor,
+        share: Tensor,
+        batch: ReferringBatch,
+        packed: Packed,
+        numbers: dict[str, float],
+    ) -> Tensor:
+        """Dot product of prompt vectors and patch keys against the target's cells on every keyframe."""
+        clips, frames = patches.shape[:2]
+        rows = packed.seg_at[:, 0]
+        keys = self.patch_key(patches)[rows]  # [S, K, P, C]
+        logits = torch.einsum("sc,skpc->skp", prompts, keys) * self.pointing[0] + self.pointing[1]
+        wanted = batch.wanted()[rows, packed.seg_at[:, 1]].float()
+        cells = share[:, 1:].view(clips, frames, share.shape[1] - 1, -1)[rows]
+        target = torch.einsum("so,skop->skp", wanted, cells).clamp(0, 1)
+        bce = F.binary_cross_entropy_with_logits(logits, target)
+        chance = logits.sigmoid()
+        dice = 1 - (2 * (chance * target).sum((1, 2)) + 1) / (chance.sum((1, 2)) + target.sum((1, 2)) + 1)
+        found = (logits > 0).float()
+        overlap = (
+            torch.minimum(found, target).sum((1, 2)) / torch.maximum(found, target).sum((1, 2)).clamp(min=1e-3)
+        ).detach()
+        kinds = [batch.expressions[b][n].kind for b, n, _ in packed.seg_at.tolist()]
+        for kind in sorted(set(kinds)):
+            numbers[f"point_{kind}"] = float(overlap[[k == kind for k in kinds]].mean())
+        return 5 * bce + dice.mean()

@@ -1,0 +1,187 @@
+"""The four parts of the training in their order, each resumable, and the checkpoint they end in."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.model.config import GroundingConfig, ModelConfig
+from pipeline.model.grounder import Grounder
+from pipeline.model.language import ReplyReader
+from pipeline.model.prompt import PromptBuilder
+from pipeline.model.sam2_build import build_sam2
+from pipeline.model.segmenter import Segmenter
+from pipeline.model.tokenizer import load_tokenizer
+from pipeline.model.weights import save_checkpoint
+from pipeline.nano.dimensions import GROUNDING, IMAGE_SIZE, config_json
+from pipeline.nano.encoder import EncoderProbe, encoder_step, initialise_sam2
+from pipeline.nano.language import LanguageTraining, initialise_grounder
+from pipeline.nano.loop import StageSettings, load_stage, train_stage
+from pipeline.nano.prompting import PromptTraining
+from pipeline.nano.sentences import Packer, draw_batch
+from pipeline.nano.tokenizer import write_tokenizer
+from pipeline.nano.tracking import TrackingTraining, validate_tracking
+
+LOG = logging.getLogger(__name__)
+STAGES = ("encoder", "language", "tracking", "prompting")
+_SEED_SPACE = 10_000_000
+"""Each stage draws its clips from seeds of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Lengths and batch sizes; the defaults are those of the checkpoint in the repository."""
+
+    encoder_steps: int = 2200
+    encoder_clips: int = 16
+    language_steps: int = 2200
+    language_clips: int = 12
+    language_expressions: int = 6
+    tracking_steps: int = 1500
+    tracking_clips: int = 6
+    tracking_objects: int = 3
+    prompting_steps: int = 1200
+    prompting_clips: int = 8
+    prompting_expressions: int = 4
+    validation_clips: int = 100
+
+    @classmethod
+    def short(cls) -> "Plan":
+        """A few steps of everything: shows that training runs, not that it learns."""
+        return cls(
+            encoder_steps=4, encoder_clips=2, language_steps=4, language_clips=2, language_expressions=2,
+            tracking_steps=3, tracking_clips=1, tracking_objects=2, prompting_steps=3, prompting_clips=2,
+            prompting_expressions=2, validation_clips=2,
+        )  # fmt: skip
+
+
+class NanoTraining:
+    """Trains the nano model under ``directory``; a second call with the same directory goes on where it stopped."""
+
+    def __init__(self, directory: Path, plan: Plan) -> None:
+        self.directory = directory
+        self.plan = plan
+        self.checkpoint = directory / "checkpoint"
+        self.config_values = config_json(write_tokenizer(self.checkpoint))
+        self.config = ModelConfig.from_dict(self.config_values)
+        tokenizer = load_tokenizer(self.checkpoint, self.config.language_family)
+        prompts = PromptBuilder(self.config.template, tokenizer, self.config.tokens_per_tile)
+        self.packer = Packer(prompts)
+
+    def run(self, stages: tuple[str, ...] = STAGES) -> None:
+        """Train the given stages in order; the last one writes the checkpoint."""
+        for stage in stages:
+            LOG.info("stage %s", stage)
+            getattr(self, f"train_{stage}")()
+
+    def train_encoder(self) -> None:
+        """Stage 0, vision."""
+        torch.manual_seed(0)
+        sam2 = build_sam2(GroundingConfig.from_dict(GROUNDING))
+        initialise_sam2(sam2)
+        probe = EncoderProbe(sam2.image_encoder, self.config.grounding.d_model)
+        plan = self.plan
+        train_stage(
+            self._settings("encoder", plan.encoder_steps, 2e-3),
+            probe,
+            lambda step: encoder_step(probe, _SEED_SPACE + step, plan.encoder_clips, IMAGE_SIZE),
+            validate=lambda: encoder_step(probe, 77, plan.validation_clips, IMAGE_SIZE, "test")[1],
+            validate_every=500,
+        )
+
+    def train_language(self) -> None:
+        """Stage 0, language. Needs no other stage."""
+        torch.manual_seed(1)
+        module = self._language()
+        plan = self.plan
+
+        def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            count = keyframes_of_step(step)
+            batch = draw_batch(
+                plan.language_clips, plan.language_expressions, count, IMAGE_SIZE, seed=2 * _SEED_SPACE + step
+            )
+            with torch.autocast("cpu", torch.bfloat16):
+                loss, numbers, _ = module(batch, self.packer.pack(batch.expressions, count))
+            return loss, numbers
+
+        def validate() -> Mapping[str, float]:
+            batch = draw_batch(plan.validation_clips, plan.language_expressions, 5, IMAGE_SIZE, seed=1, split="test")
+            return module(batch, self.packer.pack(batch.expressions, 5))[1]
+
+        settings = self._settings("language", plan.language_steps, 1e-3, decay_from=0.5)
+        train_stage(settings, module, compute, validate=validate, validate_every=500)
+
+    def train_tracking(self) -> None:
+        """Stage 1. Needs the encoder."""
+        torch.manual_seed(2)
+        segmenter = Segmenter(self.config.grounding, has_original=True)
+        initialise_sam2(segmenter.sam2)
+        assert segmenter.sam_mask_decoder_modified is not None
+        segmenter.sam_mask_decoder_modified.requires_grad_(requires_grad=False)
+        load_stage(self._state("encoder"), segmenter.sam2.image_encoder, "encoder.")
+        module = TrackingTraining(segmenter)
+        plan = self.plan
+
+        def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            forcing = max(0.15, 1 - step / (0.5 * plan.tracking_steps))
+            return module(3 * _SEED_SPACE + step, plan.tracking_clips, plan.tracking_objects, forcing)
+
+        def validate() -> Mapping[str, float]:
+            segmenter.finish(segmenter.device)
+            clips = max(1, plan.validation_clips // 8)
+            first = validate_tracking(segmenter, seed=3, clips=clips)
+            return {**first, "J5": validate_tracking(segmenter, seed=3, clips=max(1, clips // 2), keyframes=5)["J"]}
+
+        settings = self._settings("tracking", plan.tracking_steps, 1e-3, decay_from=0.5)
+        train_stage(settings, module, compute, validate=validate, validate_every=400)
+
+    def train_prompting(self) -> None:
+        """Stage 2, and the checkpoint. Needs all others."""
+        language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
+        load_stage(self._state("language"), language)
+        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        module = PromptTraining(language, segmenter)
+        module.start_from_original()
+        plan = self.plan
+
+        def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            count = keyframes_of_step(step)
+            batch = draw_batch(
+                plan.prompting_clips, plan.prompting_expressions, count, IMAGE_SIZE, seed=4 * _SEED_SPACE + step
+            )
+            return module(batch, self.packer.pack(batch.expressions, count), step)
+
+        def validate() -> Mapping[str, float]:
+            save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
+            batch = draw_batch(plan.validation_clips, plan.prompting_expressions, 5, IMAGE_SIZE, seed=1, split="test")
+            return module(batch, self.packer.pack(batch.expressions, 5), 0)[1]
+
+        # The language side is already good; the decoder's copy has a trained start too.
+        slower = {"segmenter.": 0.6, "language.grounder.": 0.6}
+        settings = self._settings("prompting", plan.prompting_steps, 8e-4, decay_from=0.35)
+        train_stage(settings, module, compute, validate=validate, validate_every=250, slower=slower)
+
+    def _language(self) -> LanguageTraining:
+        grounder = Grounder(self.config)
+        initialise_grounder(grounder)
+        grounder.replies = ReplyReader(grounder.language_model, self.packer.prompts)
+        return LanguageTraining(grounder)
+
+    def _state(self, stage: str) -> Path:
+        return self.directory / f"{stage}.safetensors"
+
+    def _settings(self, name: str, steps: int, learning_rate: float, decay_from: float = 0.4) -> StageSettings:
+        return StageSettings(
+            name=name, directory=self.directory, steps=steps, learning_rate=learning_rate, decay_from=decay_from,
+            save_every=100,
+        )  # fmt: skip
+
+
+def keyframes_of_step(step: int) -> int:
+    """Number of keyframes in a training step: five, and now and then fewer or more."""
+    if step % 40 == 39:
+        return 12
+    return {9: 3, 19: 8}.get(step % 20, 5)

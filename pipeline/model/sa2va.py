@@ -6,20 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from torch import nn
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
 from pipeline.model.inference import SegmentOptions, TrackEvidence, ground_video, keyframes_of, segment_video
-from pipeline.model.names import place_in_grounder, place_in_segmenter
+from pipeline.model.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
 from pipeline.model.procedure import Procedure, procedure_named
-from pipeline.model.prompt import DEFAULT_PROMPT
+from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
+from pipeline.model.propagation import check_procedure
 from pipeline.model.segmenter import Segmenter
+from pipeline.model.tokenizer import load_tokenizer
 from pipeline.model.tracks import Track, collect_tracks, track_score
-from pipeline.model.weights import CheckpointFiles, check_all_consumed
+from pipeline.model.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
+
+MODIFIED = SAM2_PREFIX + "sam_mask_decoder_modified."
+"""What only a Sa2VA-i checkpoint has: the fine-tuned mask decoder beside the original one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +154,40 @@ def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
     """Read a checkpoint's config and file index, and refuse it if any of its tensors has no place in the model."""
     config = ModelConfig.from_directory(directory)
     files = CheckpointFiles(directory)
+    check_all_consumed(files, *_placements(files, config))
+    return files, config
+
+
+def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> None:
+    """Find out in seconds, from headers alone, whether a checkpoint can be used: before workers start or GPUs are taken.
+
+    Checks config, files, tokenizer, chat template, and every tensor's name and shape.
+
+    Args:
+        directory: Hugging Face layout.
+        procedure: Also check that the checkpoint has the weights it needs.
+
+    Raises:
+        CheckpointError: it cannot; the message names the file and what is wrong with it.
+    """
+    files, config = open_checkpoint(directory)
+    tokenizer = load_tokenizer(directory, config.language_family)
+    PromptBuilder(config.template, tokenizer, config.tokens_per_tile)
+    in_grounder, in_segmenter = _placements(files, config)
+    with init_empty_weights(include_buffers=False):
+        grounder = Grounder(config)
+        segmenter = Segmenter(config.grounding, has_original=any(MODIFIED in key for key in in_segmenter))
+    check_fits(grounder, files, in_grounder)
+    check_fits(segmenter, files, in_segmenter)
+    if procedure is not None:
+        check_procedure(segmenter, procedure)
+
+
+def _placements(files: CheckpointFiles, config: ModelConfig) -> tuple[dict[str, Placement], dict[str, Placement]]:
+    """Where each tensor goes in the grounder and in the segmenter."""
     grounder = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
     segmenter = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
-    check_all_consumed(files, grounder, segmenter)
-    return files, config
+    return grounder, segmenter
 
 
 def resolve_device(device: str) -> torch.device:

@@ -95,21 +95,33 @@ def load(
         device_of: Device for one of the module's parameter names.
 
     Raises:
-        CheckpointError: a shape differs, or a parameter is left without a value; the message names it.
+        CheckpointError: a shape differs, or a parameter is left without a value; the message names it. Nothing was read.
     """
-    slots = {**dict(module.named_parameters()), **_persistent_buffers(module)}
-    empty = set(slots)
+    check_fits(module, files, placements)
     for key, tensor in files.tensors(placements, lambda key: device_of(placements[key].targets[0])):
         place = placements[key]
         for name, part in zip(place.targets, place.split(tensor), strict=True):
-            slot = slots.get(name)
-            if slot is None:
-                raise CheckpointError(f"{files.file_of[key]}: {key} has no place in this model (expected none)")
-            if slot.shape != part.shape:
-                raise CheckpointError(
-                    f"{files.file_of[key]}: {key} has shape {tuple(part.shape)}, config.json calls for {tuple(slot.shape)}"
-                )
             _assign(module, name, part.to(device=device_of(name), dtype=dtype).contiguous())
+
+
+def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[str, Placement]) -> None:
+    """Check names and shapes of ``placements`` against ``module``, reading nothing but the files' headers.
+
+    Raises:
+        CheckpointError: a tensor has no place or another shape, or a parameter would be left without a value.
+    """
+    slots = {**dict(module.named_parameters()), **_persistent_buffers(module)}
+    shapes = files.shapes()
+    empty = set(slots)
+    for key, place in placements.items():
+        for name, shape in _part_shapes(place, shapes[key]).items():
+            if name not in slots:
+                raise CheckpointError(f"{files.file_of[key]}: {key} has no place in the model that config.json describes")
+            if shape != slots[name].shape:
+                raise CheckpointError(
+                    f"{files.file_of[key]}: {key} of shape {shapes[key]} does not fit: config.json calls for "
+                    f"{tuple(slots[name].shape)} in {name}"
+                )
             empty.discard(name)
     if empty:
         raise CheckpointError(f"{files.directory}: these parameters have no value in the checkpoint: {_some(empty)}")
@@ -171,6 +183,17 @@ def _open(path: Path, device: str = "cpu") -> "safe_open":
 def _tensor_names(path: Path) -> list[str]:
     with _open(path) as file:
         return list(file.keys())
+
+
+def _part_shapes(place: Placement, shape: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
+    """Shape of each part a tensor of ``shape`` is cut into; none where it cannot be cut."""
+    try:
+        parts = place.split(torch.empty(shape, device="meta"))
+    except RuntimeError:  # not a multiple of the heads
+        parts = ()
+    if len(parts) != len(place.targets):
+        return dict.fromkeys(place.targets)
+    return {name: tuple(part.shape) for name, part in zip(place.targets, parts, strict=True)}
 
 
 def _persistent_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,100 @@
+"""Every published size loads: each name and shape of its checkpoint has one place in the model, and back."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+
+from pipeline.errors import CheckpointError
+from pipeline.model.config import ModelConfig
+from pipeline.model.grounder import Grounder
+from pipeline.model.names import place_in_grounder, place_in_segmenter, published_names
+from pipeline.model.segmenter import Segmenter
+from pipeline.model.weights import check_all_consumed, check_fits
+
+KEYS = Path(__file__).parent.parent / "golden" / "keys"
+
+
+class Headers:
+    """The names and shapes of a checkpoint, without its files."""
+
+    def __init__(self, shapes: dict[str, list[int]]) -> None:
+        self.directory = Path("checkpoint")
+        self.file_of = dict.fromkeys(shapes, Path("checkpoint/model.safetensors"))
+        self._shapes = {key: tuple(shape) for key, shape in shapes.items()}
+
+    def shapes(self):
+        return self._shapes
+
+
+def published(size: str) -> tuple[ModelConfig, Headers]:
+    config = ModelConfig.from_dict(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
+    return config, Headers(json.loads(gzip.decompress((KEYS / f"{size}.keys.json.gz").read_bytes())))
+
+
+def empty_model(config: ModelConfig) -> tuple[Grounder, Segmenter]:
+    with init_empty_weights(include_buffers=False):
+        return Grounder(config), Segmenter(config.grounding, has_original=True)
+
+
+def placements(config, files):
+    grounder = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
+    segmenter = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
+    return grounder, segmenter
+
+
+@pytest.mark.parametrize(
+    ("size", "billions"), [("1B", 1.168), ("4B", 3.946), ("8B", 8.322), ("26B", 25.782)], ids=["1B", "4B", "8B", "26B"]
+)
+def test_every_tensor_of_a_published_size_has_its_place(size, billions):
+    config, files = published(size)
+    in_grounder, in_segmenter = placements(config, files)
+    check_all_consumed(files, in_grounder, in_segmenter)
+    grounder, segmenter = empty_model(config)
+    check_fits(grounder, files, in_grounder)
+    check_fits(segmenter, files, in_segmenter)
+
+    # no parameter is filled twice, and none of the published values is lost
+    for module, placed in ((grounder, in_grounder), (segmenter, in_segmenter)):
+        targets = [name for place in placed.values() for name in place.targets]
+        assert len(targets) == len(set(targets))
+        assert set(targets) == set(module.state_dict())
+    values = sum(p.numel() for module in (grounder, segmenter) for p in module.state_dict().values())
+    assert round(values / 1e9, 3) == billions
+
+    # what is written back has exactly the published names
+    names = published_names(config, list(grounder.state_dict()), list(segmenter.state_dict()))
+    assert set(names) == set(files.file_of)
+    assert all(names[key].targets == place.targets for key, place in (in_grounder | in_segmenter).items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("text_hidden_fcs.2.bias"), "no value in the checkpoint: text_hidden_fcs.2.bias"),
+        (lambda s: s.update({"mlp1.3.bias": (897,)}), r"mlp1.3.bias of shape \(897,\) does not fit: .*\(896,\)"),
+        (lambda s: s.update({"mlp1.7.bias": (896,)}), "mlp1.7.bias has no place"),
+        (lambda s: s.update({"vision_model.encoder.layers.3.attn.qkv.bias": (3071,)}), "layers.3.attn.qkv.bias of shape"),
+    ],
+    ids=["missing", "other shape", "left over", "fused, not divisible by three"],
+)
+def test_a_tensor_that_does_not_fit_is_named(change, message):
+    config, files = published("1B")
+    change(files.shapes())
+    files.file_of = dict.fromkeys(files.shapes(), Path("checkpoint/model.safetensors"))
+    with init_empty_weights(include_buffers=False):
+        grounder = Grounder(config)
+    with pytest.raises(CheckpointError, match=message):
+        check_fits(grounder, files, placements(config, files)[0])
+
+
+@pytest.mark.parametrize("size", ["1B", "8B"], ids=["fused vision projections", "fused InternLM2 projections"])
+def test_cutting_a_fused_tensor_and_joining_it_again_changes_nothing(size):
+    config, files = published(size)
+    for key, place in placements(config, files)[0].items():
+        if len(place.targets) == 3 and ".layers.0." in key:
+            fused = torch.arange(files.shapes()[key][0] * 3).view(-1, *[3] * (len(files.shapes()[key]) - 1))
+            assert torch.equal(place.join(place.split(fused)), fused)

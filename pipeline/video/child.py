@@ -151,6 +151,7 @@ def main(arguments: list[str]) -> None:
     channel = Channel(socket.socket(fileno=int(descriptor)))
     child = Child(channel, float(timeout_s), getattr(importlib.import_module(module), function))
     try:
+        channel.send({"event": "alive"})
         child.serve()
     except HungUpError:
         logger.debug("the owner hung up")

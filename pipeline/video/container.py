@@ -44,11 +44,10 @@ class ContainerFacts:
     pts: tuple[int, ...]
     """The same in units of the stream's time base."""
     sync_frames: tuple[int, ...]
-    """Positions of frames at which decoding can start, each exact from there on; empty if there is no way but to
-    decode from the beginning."""
+    """Positions of frames at which decoding can start, exact from there on; empty: only from the beginning."""
     is_plain: bool
     """Nothing about the file is known to mislead decord: one video stream, reliable times, no edit list that hides
-    frames, every keyframe a true sync point."""
+    frames, every keyframe a sync point that ends what came before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         limits.check_size(stream.codec_context.width, stream.codec_context.height, location)
         declared = stream.frames
         format_name = container.format.name
-        codec = stream.codec_context.name
+        codec = stream.codec_context.codec.canonical_name
         time_base = stream.time_base
         single = len(_moving_pictures(container)) == 1
         packets = _packets(container, stream, location, limits, progress)
@@ -150,9 +149,8 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         count = _count_by_decoding(path, location, limits, progress)
         return ContainerFacts(count=count, times_s=(), pts=(), sync_frames=(), is_plain=False)
     limits.check_count(len(pts), location)
-    sync_pts = _closed_sync_pts(packets)
     position = {value: index for index, value in enumerate(pts)}
-    sync_frames = sorted(position[value] for value in sync_pts if value in position)
+    sync_frames = sorted(position[packet.pts] for packet in shown if packet.is_sync and packet.pts is not None)
     count = _count_at_end(path, location, pts, sync_frames[-1] if sync_frames else 0, progress)
     limits.check_count(count, location)
     return ContainerFacts(
@@ -162,7 +160,7 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         sync_frames=tuple(frame for frame in sync_frames if frame < count),
         is_plain=single
         and count == len(packets)  # no packet is hidden, none comes to nothing
-        and len(sync_pts) == sum(packet.is_key for packet in packets),
+        and _count_closed(packets) == sum(packet.is_key for packet in packets),
     )
 
 
@@ -217,15 +215,15 @@ def _packets(
     return packets
 
 
-def _closed_sync_pts(packets: list[_Packet]) -> set[int]:
-    """Times of the sync packets that no packet stored after them precedes on screen."""
-    closed: set[int] = set()
+def _count_closed(packets: list[_Packet]) -> int:
+    """Sync packets that no packet stored after them precedes on screen. decord seeks past any other kind."""
+    closed = 0
     earliest_later: int | None = None
     for packet in reversed(packets):
         if packet.pts is None:
             continue
         if packet.is_sync and (earliest_later is None or packet.pts < earliest_later):
-            closed.add(packet.pts)
+            closed += 1
         earliest_later = packet.pts if earliest_later is None else min(earliest_later, packet.pts)
     return closed
 

@@ -89,7 +89,7 @@ def storage_errors(location: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise VideoError(f"{location}: no such file or folder") from error
     except PermissionError as error:
-        raise VideoError(f"{location}: permission denied; make it readable for this user") from error
+        raise VideoError(f"{location}: permission denied; check its mode, or the credentials of its storage") from error
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
         raise VideoError(f"{location}: cannot be read ({type(error).__name__}: {' '.join(reason.split())})") from error

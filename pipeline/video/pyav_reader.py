@@ -49,7 +49,8 @@ class PyavReader:
             return self._current[1].copy()
         where = f"{self._location}: frame {position} of {self._facts.count}"
         try:
-            found = self._decode_to(position) if self._go_near(position) else None
+            self._go_near(position)
+            found = self._decode_to(position)
             if found is None:  # a seek may land late: from the beginning and one by one there is no doubt
                 self._is_careful = True
                 self._restart()
@@ -62,20 +63,17 @@ class PyavReader:
         self._current = (position, pixels)
         return pixels.copy()
 
-    def _go_near(self, position: int) -> bool:
-        """Bring the decoder to a place before ``position``, by seeking where it pays; False if only a restart does."""
+    def _go_near(self, position: int) -> None:
+        """Bring the decoder to a place before ``position``, by seeking where it pays."""
         syncs = self._facts.sync_frames
         sync = syncs[bisect_right(syncs, position) - 1] if syncs and syncs[0] <= position else 0
         is_ahead = self._frames is not None and self._next <= position
         if is_ahead and sync - self._next < _WORTH_SEEKING_FRAMES:
-            return True
-        if sync == 0:
-            return False
+            return
         self._restart()
-        assert self._container is not None
-        self._container.seek(self._facts.pts[sync], stream=self._stream, backward=True)
-        self._next = sync
-        return True
+        if sync:
+            self._container.seek(self._facts.pts[sync], stream=self._stream, backward=True)
+            self._next = sync
 
     def _restart(self) -> None:
         self._stack.close()

@@ -1,8 +1,7 @@
 """Which keyframes decoding can really start at.
 
-Containers also flag pictures as keyframes from which a decoder only recovers after a while (H.264 intra refresh), or
-whose following pictures need what came before (open groups of pictures). Starting there gives wrong frames, and decord
-then miscounts them without a word.
+Containers also flag pictures as keyframes from which a decoder only recovers after a while (H.264 intra refresh).
+Starting there gives wrong frames, and decord then miscounts them without a word.
 """
 
 from collections.abc import Iterator
@@ -13,21 +12,26 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
 _H264_IDR = 5
-_HEVC_IDR = (19, 20)
+# BLA, IDR and CRA pictures: by the standard everything shown from them on decodes exactly.
+_HEVC_RANDOM_ACCESS = range(16, 22)
 
 
 def is_sync_packet(packet: "Packet", codec: "VideoCodecContext") -> bool:
-    """Whether a packet flagged as keyframe resets the decoder (IDR in H.264 and H.265; elsewhere the flag is true)."""
-    if codec.name not in ("h264", "hevc"):
+    """Whether a packet flagged as keyframe begins with a picture from which on all frames shown later are exact.
+
+    Pictures shown before it but stored after it (an open group of pictures) may still need what came before.
+    """
+    name = codec.codec.canonical_name  # the codec's own, whichever library decodes it
+    if name not in ("h264", "hevc"):
         return True
     extradata = codec.extradata or b""
-    if codec.name == "h264":
+    if name == "h264":
         if len(extradata) < 7 or extradata[0] != 1:
             return False
         return any(unit[0] & 0x1F == _H264_IDR for unit in _units(bytes(packet), (extradata[4] & 3) + 1))
     if len(extradata) < 23 or extradata[0] != 1:
         return False
-    return any((unit[0] >> 1) & 0x3F in _HEVC_IDR for unit in _units(bytes(packet), (extradata[21] & 3) + 1))
+    return any((unit[0] >> 1) & 0x3F in _HEVC_RANDOM_ACCESS for unit in _units(bytes(packet), (extradata[21] & 3) + 1))
 
 
 def _units(data: bytes, length_size: int) -> Iterator[bytes]:

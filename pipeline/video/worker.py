@@ -20,6 +20,9 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 _SECONDS_TO_LEAVE = 0.5
 
+# Starting an interpreter is not the video's fault, and takes long on a busy machine.
+_SECONDS_TO_START = 60.0
+
 
 class WorkerDiedError(VideoError):
     """The decoder process ended by itself."""
@@ -36,6 +39,7 @@ class Worker:
             opener: ``module:function`` that opens videos there.
         """
         self._timeout_s = timeout_s
+        self._has_started = False
         self._numbers = count()
         self._inbox: dict[int, deque[Message]] = {}
         ours, theirs = socket.socketpair()
@@ -109,7 +113,9 @@ class Worker:
             if not self._finalizer.alive:
                 raise VideoError(f"{location}: its decoder process has ended; open the video again")
             try:
-                message = self._channel.receive(self._timeout_s)
+                patience_s = self._timeout_s if self._has_started else max(self._timeout_s, _SECONDS_TO_START)
+                message = self._channel.receive(patience_s)
+                self._has_started = True
             except TimeoutError as error:
                 raise self._killed(location, doing) from error
             except HungUpError as error:

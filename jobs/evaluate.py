@@ -7,12 +7,11 @@ import io
 import json
 import logging
 import sys
-from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.errors import PipelineError
+from pipeline import cli
 from pipeline.evaluation import BENCHMARKS, PROTOCOLS, Evaluation, csv_rows, evaluate, missing_summary
 from pipeline.storage import atomic_write
 
@@ -27,13 +26,13 @@ exit codes: 0 done; 1 done, but expressions without a prediction scored 0; 2 bad
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists everything)\n")
-
-
 def _arguments() -> argparse.Namespace:
-    parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(
+        prog="evaluate.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--benchmark", required=True, choices=BENCHMARKS)
     parser.add_argument("--ground-truth", required=True, metavar="DIR", help="the benchmark's split folder, see below")
     parser.add_argument(
@@ -92,31 +91,32 @@ def _write(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
         atomic_write(arguments.csv, sheet.getvalue().encode("utf-8", "replace"))
 
 
+def _evaluate(arguments: argparse.Namespace) -> int:
+    evaluation = evaluate(
+        arguments.benchmark,
+        arguments.ground_truth,
+        arguments.predictions,
+        protocol=arguments.protocol,
+        objects=arguments.objects,
+        strict=arguments.strict,
+        workers=arguments.workers,
+    )
+    _print(evaluation)
+    _write(arguments, evaluation)
+    for (video_id, expression_id), why in evaluation.missing.items():
+        print(f"missing: video {video_id!r} expression {expression_id!r}: {why}", file=sys.stderr)
+    if evaluation.missing:
+        summary = missing_summary(evaluation.missing, evaluation.expressions)
+        print(f"evaluate.py: {summary}; they score 0", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main() -> int:
     """Run the command and return its exit code."""
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        evaluation = evaluate(
-            arguments.benchmark,
-            arguments.ground_truth,
-            arguments.predictions,
-            protocol=arguments.protocol,
-            objects=arguments.objects,
-            strict=arguments.strict,
-            workers=arguments.workers,
-        )
-        _print(evaluation)
-        _write(arguments, evaluation)
-    except PipelineError as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return error.exit_code
-    for (video_id, expression_id), why in evaluation.missing.items():
-        print(f"missing: video {video_id!r} expression {expression_id!r}: {why}", file=sys.stderr)
-    if evaluation.missing:
-        print(f"evaluate: {missing_summary(evaluation.missing, evaluation.expressions)}; they score 0", file=sys.stderr)
-        return 1
-    return 0
+    return cli.run("evaluate.py", lambda: _evaluate(arguments))
 
 
 if __name__ == "__main__":

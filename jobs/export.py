@@ -4,9 +4,8 @@
 import argparse
 import logging
 import sys
-from typing import NoReturn
 
-from pipeline.errors import PipelineError
+from pipeline import cli
 from pipeline.export import FORMATS, IncompleteDatasetError, check, export
 
 EPILOG = """\
@@ -24,13 +23,13 @@ exit codes: 0 done; 1 done, but with empty masks for expressions without an answ
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists everything)\n")
-
-
 def _arguments() -> argparse.Namespace:
-    parser = _Parser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(
+        prog="export.py",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--format", required=True, choices=list(FORMATS))
     parser.add_argument(
         "--manifest", required=True, metavar="M", help="what must be in it: a manifest or a meta_expressions.json"
@@ -70,27 +69,31 @@ def _check(arguments: argparse.Namespace) -> int:
     for fault in faults:
         print(fault)
     if faults:
-        print(f"export: {arguments.check}: {len(faults)} faults", file=sys.stderr)
+        print(f"export.py: {arguments.check}: {len(faults)} faults", file=sys.stderr)
         return 1
     print(f"{arguments.check}: no faults")
     return 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    result = export(
-        arguments.predictions,
-        arguments.manifest,
-        arguments.format,
-        arguments.output,
-        videos=arguments.videos,
-        exclude_meta=arguments.exclude_meta,
-        objects=arguments.objects,
-        allow_missing=arguments.allow_missing,
-    )
+    try:
+        result = export(
+            arguments.predictions,
+            arguments.manifest,
+            arguments.format,
+            arguments.output,
+            videos=arguments.videos,
+            exclude_meta=arguments.exclude_meta,
+            objects=arguments.objects,
+            allow_missing=arguments.allow_missing,
+        )
+    except IncompleteDatasetError as error:
+        _print_missing(error.missing)
+        raise
     print(f"{arguments.output}: {result.written} {FORMATS[arguments.format].unit}")
     _print_missing(result.missing)
     if result.missing:
-        print(f"export: {len(result.missing)} expressions have no answer and got empty masks", file=sys.stderr)
+        print(f"export.py: {len(result.missing)} expressions have no answer and got empty masks", file=sys.stderr)
         return 1
     return 0
 
@@ -104,13 +107,7 @@ def main() -> int:
     """Run the command and return its exit code."""
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        return _export(arguments) if arguments.check is None else _check(arguments)
-    except PipelineError as error:
-        if isinstance(error, IncompleteDatasetError):
-            _print_missing(error.missing)
-        print(f"export: {error}", file=sys.stderr)
-        return error.exit_code
+    return cli.run("export.py", lambda: _export(arguments) if arguments.check is None else _check(arguments))
 
 
 if __name__ == "__main__":

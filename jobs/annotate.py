@@ -60,10 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--address", help="Ray cluster to join (default: RAY_ADDRESS, one on this machine, or a new one)"
     )
-    where.add_argument("--grounders", type=int, metavar="N", help="workers that run the language model")
-    where.add_argument("--segmenters", type=int, metavar="N", help="workers that run SAM 2")
+    where.add_argument("--grounders", metavar="N|A:B", help="workers that run the language model; 1:8 scales between")
+    where.add_argument("--segmenters", metavar="N|A:B", help="workers that run SAM 2, likewise")
     where.add_argument("--gpus-per-grounder", type=float, metavar="G", help="a fraction shares a GPU, 0 is the CPU")
     where.add_argument("--gpus-per-segmenter", type=float, metavar="G")
+    where.add_argument(
+        "--ground-on", metavar="KIND", help="nodes for grounders: accelerator type (A100) or custom resource (big, big=1)"
+    )
+    where.add_argument("--segment-on", metavar="KIND", help="nodes for segmenters, likewise")
+    where.add_argument(
+        "--placement-timeout-s", type=float, metavar="S", help="longest wait for nodes that fit (default: 60)"
+    )
     where.add_argument("--frames-per-batch", type=int, metavar="N", help="frames the image encoder takes at once")
     where.add_argument("--max-objects", type=int, metavar="N", help="objects propagated at once (default: 16)")
     where.add_argument("--max-attempts", type=int, metavar="N", help="times a video may kill its worker (default: 3)")

@@ -21,11 +21,14 @@ def prepare(address: str | None = None) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def connect(address: str | None = None) -> None:
+def connect(address: str | None = None) -> bool:
     """Join the cluster at ``address``, at ``RAY_ADDRESS``, or the one ``ray start`` left on this machine; else start one.
 
     Args:
         address: As for ``ray.init``; ``local`` always starts a new cluster.
+
+    Returns:
+        Whether it is a cluster of several that others may add nodes to.
 
     Raises:
         PipelineError: There is no cluster where one should be.
@@ -33,24 +36,32 @@ def connect(address: str | None = None) -> None:
     import ray
 
     if ray.is_initialized():
-        return
+        return True
     where = _resolve(address)
     if where == "local":
         ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
-        return
+        return False
     try:
         ray.init(address=where, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:
         raise PipelineError(
             f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
         ) from error
+    return True
 
 
-def gpus_of_nodes() -> list[float]:
-    """GPUs of every living node."""
+def resources_of_nodes() -> list[dict[str, float]]:
+    """The resources of every living node."""
     import ray
 
-    return [node["Resources"].get("GPU", 0.0) for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def request_resources(bundles: list[dict[str, float]]) -> None:
+    """Ask the cluster's autoscaler, if it has one, for room for ``bundles``; an empty list takes the wish back."""
+    from ray.autoscaler.sdk import request_resources as ask
+
+    ask(bundles=bundles)
 
 
 def _resolve(address: str | None) -> str:

@@ -65,14 +65,22 @@ class RunConfig:
     max_side: int = 8192
     """Refuse videos with a longer side than this, in pixels."""
 
-    grounders: int | None = None
-    """Workers that run the language model (default: from the cluster's GPUs)."""
-    segmenters: int | None = None
-    """Workers that run SAM 2."""
+    grounders: int | str | list[int] | None = None
+    """Workers that run the language model (default: from the cluster's GPUs): a number, or ``1:8`` to scale between
+    bounds. In YAML write ``[1, 8]``, since YAML takes 1:8 for a number of seconds."""
+    segmenters: int | str | list[int] | None = None
+    """Workers that run SAM 2, likewise."""
     gpus_per_grounder: float | None = None
     """GPUs of one grounder; a fraction shares a GPU."""
     gpus_per_segmenter: float | None = None
     """GPUs of one segmenter."""
+    ground_on: str | None = None
+    """Nodes that grounders run on: those with this accelerator type (``A100``) or custom resource (``big``; ``big=1``
+    takes a whole unit for each worker)."""
+    segment_on: str | None = None
+    """Nodes that segmenters run on, likewise."""
+    placement_timeout_s: float = 60.0
+    """Longest wait for nodes of a growing cluster before the run is given up as impossible to place."""
     frames_per_batch: int | None = None
     """Frames the image encoder takes at once (default: 4 on a GPU, 1 on a CPU)."""
     max_objects: int = 16
@@ -85,7 +93,13 @@ class RunConfig:
                 raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
         for name in ("num_keyframes", "frame_stride", "max_attempts", "max_objects", "max_side"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("max_frames", "limit", "grounders", "segmenters", "frames_per_batch"):
+        for name in ("grounders", "segmenters"):
+            worker_bounds(name, getattr(self, name))
+        for name in ("ground_on", "segment_on"):
+            _check_kind_of_node(name, getattr(self, name))
+        if self.placement_timeout_s < 0:
+            raise UsageError(f"placement_timeout_s is {self.placement_timeout_s}; it must not be negative")
+        for name in ("max_frames", "limit", "frames_per_batch"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
         for name in ("gpus_per_grounder", "gpus_per_segmenter"):
@@ -110,6 +124,36 @@ class RunConfig:
     def as_dict(self) -> dict[str, Any]:
         """All fields, for ``run.json``."""
         return asdict(self)
+
+
+def worker_bounds(name: str, value: int | str | list[int] | None) -> tuple[int, int] | None:
+    """The smallest and largest size of a pool, from ``4``, ``"1:8"`` or ``[1, 8]``; none if it is left open.
+
+    Raises:
+        UsageError: It is none of these, or not 1 <= smallest <= largest.
+    """
+    if value is None:
+        return None
+    parts = value.split(":") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    try:
+        numbers = [int(part) for part in parts]
+    except (TypeError, ValueError):
+        numbers = []
+    if not 1 <= len(numbers) <= 2 or not 1 <= numbers[0] <= numbers[-1]:
+        raise UsageError(f"{name} is {value!r}; it must be a number of workers, or least and most of them as 1:8")
+    return numbers[0], numbers[-1]
+
+
+def _check_kind_of_node(name: str, value: str | None) -> None:
+    if value is None:
+        return
+    kind, equals, amount = value.partition("=")
+    try:
+        fits = bool(kind) and (not equals or 0 < float(amount) < float("inf"))
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UsageError(f"{name} is {value!r}; it must name an accelerator type or a custom resource, as A100 or big=1")
 
 
 def _at_least(name: str, value: int, least: int) -> None:

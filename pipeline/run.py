@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline import cluster
 from pipeline.config import RunConfig
@@ -21,7 +22,7 @@ from pipeline.manifest import read_manifest
 from pipeline.model.locate import locate_model
 from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.weights import fingerprint
-from pipeline.placement import Placement, Pool, place
+from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import AttemptLedger
@@ -78,8 +79,14 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
         say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
         progress = Progress(len(todo), say)
         if todo:
-            cluster.connect(address)
-            placement = place(config, cluster.gpus_of_nodes(), ray.cluster_resources().get("CPU", 0.0))
+            may_grow = cluster.connect(address)
+            placement = place_within(
+                config.placement_timeout_s if may_grow else 0.0,
+                config,
+                cluster.resources_of_nodes,
+                request=cluster.request_resources,
+                say=say,
+            )
             say(str(placement))
             settings = WorkerSettings(config=config, model_directory=str(model), threads=placement.threads)
             progress = Progress(len(todo), say)
@@ -111,13 +118,14 @@ def run_graph(
 ) -> Iterator[dict[str, Any]]:
     """The graph on Ray Data; yields one row of WRITTEN_SCHEMA per video once its rows are on storage."""
     _configure()
-    ledger = AttemptLedger.remote()
+    # beside the driver: on another node it would forget the attempts when that node is lost
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    ledger = AttemptLedger.options(scheduling_strategy=here).remote()
     videos: Dataset = ray.data.from_arrow([tasks_table([task]) for task in tasks])
     grounded = _pool(videos, Ground, placement.ground, (settings, ledger))
     segmented = _pool(grounded, Segment, placement.segment, (settings, ledger))
-    # a fraction of a CPU: committing waits for storage, and must find room beside CPU workers
     written = segmented.map_batches(
-        Write(writer).__call__, batch_size=1, batch_format="pyarrow", zero_copy_batch=True, num_cpus=0.25
+        Write(writer).__call__, batch_size=1, batch_format="pyarrow", zero_copy_batch=True, num_cpus=WRITE_CPUS
     )
     try:
         yield from written.iter_rows()
@@ -131,10 +139,13 @@ def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) 
         fn_constructor_args=arguments,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=VIDEOS_IN_FLIGHT),
+        compute=ActorPoolStrategy(
+            min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=VIDEOS_IN_FLIGHT
+        ),
         # By default every actor takes a whole CPU as well; on small machines two pools would then wait for each other.
         num_cpus=0,
         num_gpus=pool.gpus,
+        resources=dict(pool.resources) or None,
     )
 
 

@@ -96,11 +96,12 @@ class Worker:
             raise self._died(location, "the request") from error
 
     def tell(self, message: Message) -> None:
-        """Send a note that needs no answer; one that cannot be delivered is of no use to anybody."""
-        try:
-            self.send(message, "")
-        except VideoError:
-            logger.debug("the decoder process is gone, not told: %s", message)
+        """Send a note that needs no answer. Whether it arrives shows at the next :meth:`wait_for`, which knows why."""
+        if self._finalizer.alive:
+            try:
+                self._channel.send(message, self._timeout_s)
+            except (TimeoutError, HungUpError):
+                logger.debug("the decoder process does not listen, not told: %s", message)
 
     def wait_for(self, number: int, location: str, doing: str) -> Message:
         """The next answer under a number; signs of life start the deadline anew.

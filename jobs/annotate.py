@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--manifest", help=".parquet, .jsonl, .csv or a benchmark's meta_expressions.json; path or URL")
     what.add_argument("--videos", metavar="ROOT", help="folder that relative video paths start from")
     what.add_argument(
-        "--model", metavar="nano|DIR", help="checkpoint directory, or nano: the small model that comes along"
+        "--model",
+        metavar="MODEL",
+        help="nano (the small one that comes along), or a Sa2VA-i or Sa2VA checkpoint: directory, URL, Hub id[@revision]",
     )
     what.add_argument("--output", help="dataset directory to write; path or URL")
     what.add_argument("--config", metavar="run.yaml", help="settings from a file")
@@ -65,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--gpus-per-grounder", type=float, metavar="G", help="a fraction shares a GPU, 0 is the CPU")
     where.add_argument("--gpus-per-segmenter", type=float, metavar="G")
     where.add_argument(
-        "--ground-on", metavar="KIND", help="nodes for grounders: accelerator type (A100) or custom resource (big, big=1)"
+        "--ground-on",
+        metavar="KIND",
+        help="nodes for grounders: accelerator type (A100) or custom resource (big, big=1)",
     )
     where.add_argument("--segment-on", metavar="KIND", help="nodes for segmenters, likewise")
     where.add_argument(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,14 +20,15 @@ from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.writer import DatasetWriter
 from pipeline.errors import PipelineError
 from pipeline.manifest import read_manifest
-from pipeline.model.locate import locate_model
-from pipeline.model.sa2va import open_checkpoint
+from pipeline.model.locate import PinnedModel, fetch_model, pin_model
+from pipeline.model.sa2va import check_checkpoint
 from pipeline.model.weights import fingerprint
 from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import AttemptLedger
 from pipeline.stages.ground import Ground
+from pipeline.stages.model_files import OFFLINE, fetch_on_nodes
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.settings import WorkerSettings
@@ -70,11 +72,12 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
     """
     started = time.monotonic()
     tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
-    model = locate_model(config.model)
-    open_checkpoint(model)
-    identity = config.identity(fingerprint(model))
+    model, directory = _checked_model(config)
+    model_fingerprint = fingerprint(directory)
+    identity = config.identity(model_fingerprint)
+    description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
     with OutputDirectory(config.output) as output:
-        output.begin(identity=identity, description={"configuration": config.as_dict(), "versions": versions()})
+        output.begin(identity=identity, description=description)
         todo = output.remaining(tasks, retry_failed=config.retry_failed)
         say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
         progress = Progress(len(todo), say)
@@ -88,7 +91,9 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
                 say=say,
             )
             say(str(placement))
-            settings = WorkerSettings(config=config, model_directory=str(model), threads=placement.threads)
+            only_gpus = bool(placement.ground.gpus and placement.segment.gpus)
+            fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
+            settings = WorkerSettings(config=config, model=model, threads=placement.threads)
             progress = Progress(len(todo), say)
             for row in run_graph(todo, settings, placement, output.writer):
                 output.check_lock()
@@ -102,15 +107,22 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
 def plan(config: RunConfig) -> str:
     """What :func:`annotate` would do, found out without starting anything or writing to the output."""
     tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
-    model = locate_model(config.model)
-    open_checkpoint(model)
+    model, directory = _checked_model(config)
     todo = DatasetState(config.output).remaining(tasks, retry_failed=config.retry_failed)
     total, left = (sum(len(task.expressions) for task in some) for some in (tasks, todo))
     return (
         f"{len(tasks)} videos with {total} expressions in {config.manifest}\n"
         f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions\n"
-        f"model: {model}"
+        f"model: {model}, in {directory}"
     )
+
+
+def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
+    """The model and its directory on this machine, known to be usable for this run."""
+    model = pin_model(config.model)
+    directory = fetch_model(model)
+    check_checkpoint(directory, config.resolved_procedure())
+    return model, directory
 
 
 def run_graph(
@@ -146,6 +158,7 @@ def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) 
         num_cpus=0,
         num_gpus=pool.gpus,
         resources=dict(pool.resources) or None,
+        runtime_env=OFFLINE,
     )
 
 
@@ -153,6 +166,7 @@ def _configure() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # one video may keep a worker busy for long; a hung one is ended by its decoder's deadline, not by this guard
     context.execution_no_progress_timeout_s = 24 * 3600
     # Counting attempts is ours (pipeline.stages.attempts); blocks are never dropped.

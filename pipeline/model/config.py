@@ -121,7 +121,7 @@ class ModelConfig:
         architectures = values.get("architectures") if isinstance(values, dict) else None
         if architectures != ["Sa2VAChatModel"]:
             raise CheckpointError(
-                f"{origin}: architectures is {architectures}, expected ['Sa2VAChatModel'] (a Sa2VA or Sa2VA-i checkpoint)"
+                f"{origin}: architectures is {architectures}, expected ['Sa2VAChatModel'] (Sa2VA or Sa2VA-i)"
             )
         missing = [k for k in ("vision_config", "llm_config", "template") if k not in values]
         if missing:

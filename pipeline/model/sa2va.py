@@ -159,7 +159,7 @@ def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
 
 
 def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> None:
-    """Find out in seconds, from headers alone, whether a checkpoint can be used: before workers start or GPUs are taken.
+    """Find out from headers alone, in seconds, whether a checkpoint can be used, before workers start.
 
     Checks config, files, tokenizer, chat template, and every tensor's name and shape.
 

@@ -61,7 +61,7 @@ class CheckpointFiles:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every tensor, read from the headers only."""
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
         for path in sorted(set(self.file_of.values())):
             with _open(path) as file:
                 found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
@@ -95,7 +95,7 @@ def load(
         device_of: Device for one of the module's parameter names.
 
     Raises:
-        CheckpointError: a shape differs, or a parameter is left without a value; the message names it. Nothing was read.
+        CheckpointError: as :func:`check_fits`, before anything is read.
     """
     check_fits(module, files, placements)
     for key, tensor in files.tensors(placements, lambda key: device_of(placements[key].targets[0])):
@@ -116,7 +116,7 @@ def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[st
     for key, place in placements.items():
         for name, shape in _part_shapes(place, shapes[key]).items():
             if name not in slots:
-                raise CheckpointError(f"{files.file_of[key]}: {key} has no place in the model that config.json describes")
+                raise CheckpointError(f"{files.file_of[key]}: {key} has no place in the model of config.json")
             if shape != slots[name].shape:
                 raise CheckpointError(
                     f"{files.file_of[key]}: {key} of shape {shapes[key]} does not fit: config.json calls for "

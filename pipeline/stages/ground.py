@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.guard import attempt
+from pipeline.stages.model_files import model_on_this_node
 from pipeline.stages.rows import GroundedVideo, grounded_table, task_of
 from pipeline.stages.settings import WorkerSettings
 from pipeline.video.isolated import IsolatedDecoder
@@ -34,7 +34,7 @@ class Ground:
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "ground", config.max_attempts)
-        files, model = open_checkpoint(Path(settings.model_directory))
+        files, model = open_checkpoint(model_on_this_node(settings.model))
         device = resolve_device("auto")
         self.grounder = Grounder.from_checkpoint(
             files,

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pipeline.model.tracks import Track, collect_tracks, track_score
 from pipeline.schema import Expression, MaskRow, Status, failed_rows
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.guard import attempt
+from pipeline.stages.model_files import model_on_this_node
 from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
 from pipeline.stages.settings import WorkerSettings
 from pipeline.video.frames import FrameSource
@@ -37,7 +37,7 @@ class Segment:
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "segment", config.max_attempts)
-        files, model = open_checkpoint(Path(settings.model_directory))
+        files, model = open_checkpoint(model_on_this_node(settings.model))
         device = resolve_device("auto")
         self.segmenter = Segmenter.from_checkpoint(
             files, model, device=device, dtype=resolve_dtype(config.dtype, device)

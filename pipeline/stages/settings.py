@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config import RunConfig
+from pipeline.model.locate import PinnedModel
 from pipeline.video.frames import FrameSelection, VideoLimits
 
 
@@ -11,8 +12,8 @@ class WorkerSettings:
     """A run's configuration plus what the driver found out for its workers."""
 
     config: RunConfig
-    model_directory: str
-    """Local checkpoint directory on the worker's node."""
+    model: PinnedModel
+    """What the worker loads; its node has it, or fetches it."""
     threads: int | None = None
     """CPU threads of one worker; none leaves the default."""
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,7 +57,7 @@ def golden_cases(folder: Path, names: list[str] | None = None) -> list[GoldenCas
 class EncoderCache:
     """Stands in front of a segmenter's image encoder: seed-0 variants share its weights, and cases share frames."""
 
-    features: dict[str, FrameFeatures] = {}
+    features: ClassVar[dict[str, FrameFeatures]] = {}
 
     def __init__(self, segmenter: Segmenter) -> None:
         self.encode = segmenter.encode

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Draw a few clips, annotate them with the small model through Ray, and show what came out."""
+
+import logging
+import shutil
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import cli, cluster
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    table = Table("video", "expression", "answer", "frames with a mask", "mean area", "score")
+    for row in rows:
+        seen = [area for area in row["areas"] if area]
+        table.add_row(
+            row["video_id"],
+            row["expression"],
+            row["answer"],
+            f"{len(seen)} of {len(row['frames'])}",
+            f"{sum(seen) / len(seen):.0f} px" if seen else "-",
+            f"{row['score']:.2f}",
+        )
+    Console(width=120).print(table)
+
+
+def _draw_sheet(rows: list[dict[str, Any]], videos: dict[str, str], target: Path) -> None:
+    from pipeline.report.contact_sheet import contact_sheet, masked_frames
+    from pipeline.video.source import open_video
+
+    strips = []
+    for (video_id, _), group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
+        objects = list(group)
+        with open_video(videos[video_id]) as source:
+            strips.append((f"{video_id}: {objects[0]['expression']}", masked_frames(source, objects)))
+    contact_sheet(strips).save(target)
+
+
+def main() -> int:
+    """Run the demo."""
+    parser = cli.Parser(prog="demo.py", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to (over)write")
+    parser.add_argument("--clips", type=int, default=4)
+    args = parser.parse_args()
+    cluster.prepare()
+    from pipeline.config import RunConfig
+    from pipeline.dataset.reader import MaskDataset
+    from pipeline.manifest import read_manifest
+    from pipeline.run import annotate
+    from pipeline.shapes.demo import write_demo
+
+    clips, dataset = args.output / "clips", args.output / "dataset"
+    for folder in (clips, dataset):
+        shutil.rmtree(folder, ignore_errors=True)
+    print(f"drawing {args.clips} clips of moving shapes into {clips}")
+    manifest = write_demo(clips, num_videos=args.clips)
+    config = RunConfig(manifest=str(manifest), model=_model(args.output), output=str(dataset))
+    summary = annotate(config, say=lambda line: print(line, flush=True))
+    rows = list(MaskDataset(str(dataset)).iter_rows())
+    _show(rows)
+    videos = {task.video_id: task.video for task in read_manifest(str(manifest))}
+    _draw_sheet(rows, videos, args.output / "contact_sheet.png")
+    _score(clips, dataset)
+    print(f"mask dataset:  {dataset}  (README.md there says how to load it)")
+    print(f"contact sheet: {args.output / 'contact_sheet.png'}")
+    return 1 if summary.counts.failed else 0
+
+
+def _model(output: Path) -> str:
+    """The trained small model if it is there, else one of the same architecture with random weights."""
+    from pipeline.model.locate import NANO, NANO_DIRECTORY
+
+    if (NANO_DIRECTORY / "config.json").is_file():
+        return NANO
+    from pipeline.nano.untrained import write_untrained
+
+    print("the small model has random weights: its masks mean nothing, the path they take is the real one")
+    return str(write_untrained(output / "model"))
+
+
+def _score(clips: Path, dataset: Path) -> None:
+    from pipeline.evaluation import evaluate
+
+    values = evaluate("mevis", str(clips), str(dataset), workers=1).lines[0].values
+    print(
+        "against the drawn ground truth: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in values.items() if v is not None)
+    )
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.exit(cli.run("demo.py", main))

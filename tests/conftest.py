@@ -1,0 +1,43 @@
+"""Fixtures shared by all rooms: the small model, drawn clips, and running the programs as a user would."""
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+# before anything imports Ray: a private cluster per test run, and one thread per process, since tests share the cores
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # beside other work on two cores, nicer workers would starve
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small checkpoint with random weights: every code path is real, its masks mean nothing."""
+    from pipeline.nano.untrained import write_untrained
+
+    return write_untrained(tmp_path_factory.mktemp("untrained"))
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with drawn clips (one of them an .mp4), ``manifest.jsonl`` and MeViS-style ground truth."""
+    from pipeline.shapes.demo import write_demo
+
+    return write_demo(tmp_path_factory.mktemp("clips"), num_videos=3, num_frames=8, expressions_per_video=2).parent
+
+
+def run_job(name: str, *arguments: str, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``jobs/NAME.py`` as a user does, in a process of its own."""
+    command = [sys.executable, str(ROOT / "jobs" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, cwd="/", env={**os.environ, **environment}
+    )

@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--model",
         metavar="MODEL",
-        help="nano (the small one that comes along), or a Sa2VA-i or Sa2VA checkpoint: directory, URL, Hub id[@revision]",
+        help="nano (the small one that comes along), or a Sa2VA-i or Sa2VA checkpoint: folder, URL, Hub id[@revision]",
     )
     what.add_argument("--output", help="dataset directory to write; path or URL")
     what.add_argument("--config", metavar="run.yaml", help="settings from a file")
@@ -96,6 +96,7 @@ def _config(options: dict[str, Any]) -> RunConfig:
 
 
 def main() -> int:
+    """Run the command and return its exit code."""
     options = vars(_parser().parse_args())
     address, dry_run = options.pop("address", None), options.pop("dry_run", False)
     config = _config(options)

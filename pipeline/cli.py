@@ -24,12 +24,12 @@ def run(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except PipelineError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{program}: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.stderr.write(f"{program}: interrupted; the same command goes on where it was\n")
         return 130
     except Exception as error:
         log.exception("%s could not go on", program)
-        print(f"{program}: could not run: {type(error).__name__}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{program}: could not run: {type(error).__name__}: {error}\n")
         return PipelineError.exit_code

@@ -1,6 +1,6 @@
 """The nouns: what a row of the manifest is, what a row of the mask dataset is, and their Arrow schemas.
 
-Both schemas are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
+Both are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
 """
 
 from dataclasses import dataclass, field

@@ -3,6 +3,7 @@
 Its language model is arranged to answer ``Sure, [SEG].`` to everything; its masks mean nothing.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -59,5 +60,5 @@ def _teach_answer(model: nn.Module, chain: list[int]) -> None:
         layer.mlp.down_proj.weight.mul_(0.1)
     embedding: Tensor = model.get_input_embeddings().weight
     model.lm_head.weight.mul_(0.01)
-    for token, following in zip(chain, chain[1:], strict=False):
+    for token, following in pairwise(chain):
         model.lm_head.weight[following] += embedding[token] / embedding[token].norm()

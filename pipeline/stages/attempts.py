@@ -1,7 +1,7 @@
 """Counting how often a video was begun, so that one that kills its worker is given up instead of tried for ever.
 
-Ray restarts a dead worker and hands it the same input without bound. The count lives in an actor of its own, outside the
-workers that die.
+Ray restarts a dead worker and hands it the same input without bound. The count lives in an actor of its own, outside
+the workers that die.
 """
 
 from collections import Counter

@@ -22,7 +22,7 @@ def prepare(address: str | None = None) -> None:
 
 
 def connect(address: str | None = None) -> bool:
-    """Join the cluster at ``address``, at ``RAY_ADDRESS``, or the one ``ray start`` left on this machine; else start one.
+    """Join the cluster at ``address``, ``RAY_ADDRESS``, or the one ``ray start`` left on this machine; else start one.
 
     Args:
         address: As for ``ray.init``; ``local`` always starts a new cluster.

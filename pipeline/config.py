@@ -153,7 +153,9 @@ def _check_kind_of_node(name: str, value: str | None) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise UsageError(f"{name} is {value!r}; it must name an accelerator type or a custom resource, as A100 or big=1")
+        raise UsageError(
+            f"{name} is {value!r}; it must name an accelerator type or a custom resource, as A100 or big=1"
+        )
 
 
 def _at_least(name: str, value: int, least: int) -> None:

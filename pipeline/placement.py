@@ -116,7 +116,9 @@ def place_within(
 
 def requests(pools: Sequence[Pool]) -> list[dict[str, float]]:
     """Resources of each worker of ``pools`` at their smallest, and of the writing task."""
-    each = [{**({"GPU": pool.gpus} if pool.gpus else {}), **pool.resources} for pool in pools for _ in range(pool.least)]
+    each = [
+        {**({"GPU": pool.gpus} if pool.gpus else {}), **pool.resources} for pool in pools for _ in range(pool.least)
+    ]
     return [one for one in each if one] + [{"CPU": WRITE_CPUS}]
 
 
@@ -145,11 +147,11 @@ def place(config: RunConfig, nodes: Sequence[Node]) -> Placement:
         only_ground = ground.total - shared
         # a quarter where both kinds want the same GPUs, else what the segmenters cannot use
         wanted = ground.total // 4 if ground.nodes == segment.nodes else only_ground or ground.total
-        grounders = _fixed(wanted if ground.total > 1 else 1, ground_gpus)
+        grounders = _fixed(wanted, ground_gpus) if ground.total > 1 else (1, 1)
     segmenters = worker_bounds("segmenters", config.segmenters)
     if segmenters is None:
         taken = max(0.0, grounders[0] * ground_gpus - (ground.total - shared))
-        segmenters = _fixed(segment.total - taken if segment.total > 1 else 1, segment_gpus)
+        segmenters = _fixed(segment.total - taken, segment_gpus) if segment.total > 1 else (1, 1)
     pools = (
         Pool(name="grounder", least=grounders[0], most=grounders[1], gpus=ground_gpus, resources=ground.resources),
         Pool(name="segmenter", least=segmenters[0], most=segmenters[1], gpus=segment_gpus, resources=segment.resources),
@@ -267,7 +269,9 @@ def _explain(pool: Pool, number: int, nodes: Sequence[Node]) -> str:
     fitting = [node for node in nodes if pool.may_use(node)]
     if kinds and not fitting:
         offered = sorted({n.removeprefix(ACCELERATOR) for node in nodes for n in node if _is_kind(n)})
-        return f"no node offers {kinds[0]} for the {pool.name}s; the cluster has {', '.join(offered) or 'no such kinds'}"
+        return (
+            f"no node offers {kinds[0]} for the {pool.name}s; the cluster has {', '.join(offered) or 'no such kinds'}"
+        )
     gpus = ", ".join(f"{node.get('GPU', 0.0):g}" for node in fitting)
     return (
         f"{pool.least} {pool.name}(s) with {pool.gpus:g} GPU each do not fit the cluster: only {number} can be placed "

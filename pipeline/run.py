@@ -23,6 +23,7 @@ from pipeline.manifest import read_manifest
 from pipeline.model.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.model.weights import fingerprint
+from pipeline.metrics import RunMetrics
 from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
 from pipeline.schema import VideoTask
@@ -95,9 +96,11 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
             fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
             settings = WorkerSettings(config=config, model=model, threads=placement.threads)
             progress = Progress(len(todo), say)
+            metrics = RunMetrics()
             for row in run_graph(todo, settings, placement, output.writer):
                 output.check_lock()
                 progress.add(row)
+                metrics.add(row, left=len(todo) - progress.done)
         seconds = time.monotonic() - started
         counts = output.finish(_summary(progress, seconds))
     say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")

@@ -8,7 +8,9 @@ import pyarrow as pa
 import torch
 from ray.actor import ActorHandle
 
+from pipeline.logs import log_structured
 from pipeline.manifest.checks import expression_problem
+from pipeline.metrics import StageMetrics
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.inference import ground_video
 from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
@@ -27,13 +29,14 @@ class Ground:
     """One grounding worker: a language model on its device, and a decoder that may be killed."""
 
     def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        log_structured()
         config = settings.config
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "ground", config.max_attempts)
+        self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         device = resolve_device("auto")
         self.grounder = Grounder.from_checkpoint(
@@ -50,6 +53,7 @@ class Ground:
         return pa.concat_tables([grounded_table(self._one(task_of(row))) for row in batch.to_pylist()])
 
     def _one(self, task: VideoTask) -> GroundedVideo:
+        self.metrics.begin()
         given_up = self.attempts.begin(task.video_id)
         if given_up:
             return GroundedVideo(task=task, error=given_up)
@@ -57,6 +61,7 @@ class Ground:
         video = attempt(task.video_id, lambda: self._ground(task), lambda error: GroundedVideo(task=task, error=error))
         video.seconds = time.perf_counter() - started
         self.attempts.end(task.video_id)
+        self.metrics.end()
         return video
 
     def _ground(self, task: VideoTask) -> GroundedVideo:

@@ -26,20 +26,21 @@ def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]
     Storage that is gone for good is no fault of the video and is raised. A CUDA context that an error has poisoned
     fails everything after it, so the process ends instead; Ray starts another and the attempt counts.
     """
+    about = {"video_id": video_id}
     try:
         return work()
     except StorageError:
         raise
     except PipelineError as error:
-        log.warning("video %s: %s", video_id, describe(error))
+        log.warning("video %s: %s", video_id, describe(error), extra=about)
         return on_failure(describe(error))
     except torch.OutOfMemoryError as error:
         torch.cuda.empty_cache()
-        log.warning("video %s: out of GPU memory", video_id)
+        log.warning("video %s: out of GPU memory", video_id, extra=about)
         return on_failure(describe(error))
     except torch.AcceleratorError:
-        log.exception("video %s: the GPU context is lost; this worker ends", video_id)
+        log.exception("video %s: the GPU context is lost; this worker ends", video_id, extra=about)
         os._exit(70)
     except Exception as error:
-        log.exception("video %s", video_id)
+        log.exception("video %s", video_id, extra=about)
         return on_failure(describe(error))

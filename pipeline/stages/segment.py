@@ -9,6 +9,8 @@ import torch
 from ray.actor import ActorHandle
 
 from pipeline.dataset.tables import row_table
+from pipeline.logs import log_structured
+from pipeline.metrics import StageMetrics
 from pipeline.model.inference import SegmentOptions, TrackEvidence, keyframes_of, segment_video
 from pipeline.model.propagation import check_procedure
 from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
@@ -30,13 +32,14 @@ class Segment:
     """One segmenting worker: SAM 2 on its device, and a decoder that may be killed."""
 
     def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        log_structured()
         config = settings.config
         if settings.threads:
             torch.set_num_threads(settings.threads)
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "segment", config.max_attempts)
+        self.metrics = StageMetrics("segment")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         device = resolve_device("auto")
         self.segmenter = Segmenter.from_checkpoint(
@@ -55,6 +58,7 @@ class Segment:
         return pa.Table.from_pylist(rows, schema=SEGMENTED_SCHEMA)
 
     def _one(self, video: GroundedVideo) -> dict[str, object]:
+        self.metrics.begin()
         started = time.perf_counter()
         task = video.task
         error = video.error or self.attempts.begin(task.video_id)
@@ -64,6 +68,7 @@ class Segment:
             rows = attempt(task.video_id, lambda: self._segment(video), lambda message: failed_rows(task, message))
             self.attempts.end(task.video_id)
         frames = max((len(row.frames) for row in rows), default=0)
+        self.metrics.end(masks=sum(mask is not None for row in rows for mask in row.masks))
         return {
             "video_id": task.video_id,
             "rows": to_ipc(pa.concat_tables([row_table(row) for row in rows])),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import ModelConfig
-from pipeline.model.weights import CheckpointFiles
 from pipeline.storage import scrub
 
 log = logging.getLogger(__name__)
@@ -65,6 +64,8 @@ def _marker(source: str, revision: str) -> Path:
 
 
 def _fetch(place: Path, marker: Path, fetch: Callable[[Path], Path]) -> Path:
+    from pipeline.model.weights import CheckpointFiles  # brings torch along, which only a fetch needs
+
     directory = fetch(place)
     ModelConfig.from_directory(directory)
     CheckpointFiles(directory)  # every shard that the index names is there and whole

@@ -1,4 +1,4 @@
-"""Log lines of workers: readable, and ``name=value`` where a log collector wants to search, the video's id first of all."""
+"""Log lines of workers: readable, and ``name=value`` for a log collector to search, by the video's id first of all."""
 
 import json
 import logging

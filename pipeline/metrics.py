@@ -123,6 +123,6 @@ class RunMetrics:
 
 
 def cause_of(error: str | None) -> str:
-    """The kind of an error of a failed row, few enough to be a label: ``VideoError`` of ``VideoError: a.mp4: empty``."""
+    """The kind of a failed row's error, for a label: ``VideoError`` of ``VideoError: a.mp4: empty``."""
     kind = (error or "").partition(":")[0]
     return kind if kind.isidentifier() else "unknown"

@@ -20,10 +20,10 @@ from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.writer import DatasetWriter
 from pipeline.errors import PipelineError
 from pipeline.manifest import read_manifest
+from pipeline.metrics import RunMetrics
 from pipeline.model.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.model.weights import fingerprint
-from pipeline.metrics import RunMetrics
 from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
 from pipeline.schema import VideoTask

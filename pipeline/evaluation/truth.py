@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.rle import decode_mask
 from pipeline.errors import UsageError
-from pipeline.evaluation.pictures import PictureTree, picture_path
+from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
 from pipeline.manifest.benchmarks import read_meta_expressions
 from pipeline.schema import Rle
 from pipeline.storage import exists, join, read_bytes, scrub
@@ -58,8 +58,11 @@ class IndexedAnnotations:
     frames: tuple[str, ...]
 
     def labels(self, frame: int) -> NDArray[np.integer]:
-        """The frame's labels ``[H, W]``; 0 is background, 255 is void."""
-        return self.tree.labels(picture_path(self.video_id, self.frames[frame]))
+        """The frame's labels ``[H, W]``; 0 is background, 255 is void. Raises UsageError where they are missing."""
+        try:
+            return self.tree.labels(picture_path(self.video_id, self.frames[frame]))
+        except PictureError as error:
+            raise UsageError(f"{scrub(self.tree.url)}: annotation {error}") from error
 
     def objects(self, frame: int) -> dict[str, BoolArray]:
         """One mask per label of the frame; void is background."""

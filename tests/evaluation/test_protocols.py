@@ -200,3 +200,16 @@ def test_clips_of_more_than_256_frames_and_null_masks(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     result = evaluate("mevis", str(tmp_path / "truth"), str(tmp_path / "results.json")).as_json()
     assert result["J"] == close(271 / 300)
+
+
+def test_more_predicted_labels_than_objects_are_matched_too(tmp_path):
+    """The objects under labels 2 and 3, and an intruder under 1: matching finds them all the same."""
+    for picture in (DAVIS / "pred_anno").rglob("*.png"):
+        labels = np.array([0, 2, 3], np.uint8)[np.asarray(Image.open(picture))]
+        labels[:2, :2] = 1
+        save(tmp_path / picture.relative_to(DAVIS / "pred_anno"), labels)
+    plain, crowded = (
+        evaluate("ref-davis17", str(DAVIS), str(folder), protocol="four-annotator").lines[0].values
+        for folder in (DAVIS / "pred_anno", tmp_path)
+    )
+    assert crowded["J&F"] == pytest.approx(plain["J&F"], abs=0.01)

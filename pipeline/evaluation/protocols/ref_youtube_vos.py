@@ -27,7 +27,7 @@ def read_truth(ground_truth: str) -> list[VideoTruth]:
 
 
 def indexed_truths(videos: dict[str, dict[str, Any]], tree: PictureTree) -> list[VideoTruth]:
-    """Ground truth whose objects are the labels of indexed PNGs. Raises UsageError, and PictureError."""
+    """Ground truth whose objects are the labels of indexed PNGs. Raises UsageError."""
     truths = []
     for video_id, video in videos.items():
         frames = tuple(video["frames"])

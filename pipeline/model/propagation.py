@@ -13,13 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import CheckpointError
-from pipeline.model.memory import MemoryBank, MemoryEntry, attend
+from pipeline.model.memory import MemoryBank, MemoryEntry, ProjectedMemories, recall
 from pipeline.model.procedure import Procedure
 from pipeline.model.segmenter import NO_OBJECT_LOGIT, DecodedMasks, FrameFeatures, Segmenter, masks_at
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+CACHE_BYTES = 4 * 2**30
+"""Projected memories kept for one batch of objects, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,22 @@ class ObjectBatch:
     """Objects that are tracked together: their prompts, their memory bank and their keyframe output."""
 
     def __init__(
-        self, segmenter: Segmenter, procedure: Procedure, prompts: Tensor, num_frames: int, height: int, width: int
+        self,
+        segmenter: Segmenter,
+        procedure: Procedure,
+        prompts: Tensor,
+        num_frames: int,
+        height: int,
+        width: int,
+        *,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.segmenter = segmenter
         self.procedure = procedure
         self.prompts = prompts
         self.size = height, width
         self.bank = MemoryBank(num_frames)
+        self.projected = ProjectedMemories(segmenter.memory_reader, cache_bytes)
         self.first_masks: dict[int, DecodedMasks] = {}
         self.keyframes: dict[int, FrameMasks] = {}
 
@@ -117,7 +129,7 @@ class ObjectBatch:
         segmenter, decoder = self.segmenter, self._propagation_decoder()
         decoded = segmenter.decode(
             decoder,
-            attend(segmenter, features, self.bank, index),
+            recall(segmenter, features, self.bank, self.projected, index),
             segmenter.high_resolution(decoder, features),
             objects=len(self),
             multimask=True,
@@ -139,7 +151,15 @@ class ObjectBatch:
         half = len(self) // 2
         parts = []
         for part in (slice(None, half), slice(half, None)):
-            batch = ObjectBatch(self.segmenter, self.procedure, self.prompts[part], self.bank.num_frames, *self.size)
+            # memory is short: together the halves keep half of what the whole could
+            batch = ObjectBatch(
+                self.segmenter,
+                self.procedure,
+                self.prompts[part],
+                self.bank.num_frames,
+                *self.size,
+                cache_bytes=self.projected.budget_bytes // 4,
+            )
             batch.bank = self.bank.rows(part)
             batch.keyframes = {i: _rows(masks, part) for i, masks in self.keyframes.items()}
             batch.first_masks = {

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from accelerate import init_empty_weights
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.model.config import GroundingConfig, ModelConfig
+from pipeline.model.fast_linear import use_fast_linear
+from pipeline.model.memory_attention import MemoryReader
 from pipeline.model.names import SAM2_PREFIX, place_in_segmenter
 from pipeline.model.sam2_build import build_sam2
 from pipeline.model.weights import CheckpointFiles, load
@@ -21,12 +25,27 @@ PIXEL_STD = (0.228515625, 0.2236328125, 0.224609375)
 
 NO_OBJECT_LOGIT = -1024.0
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """The image encoder's output for one frame: ``levels[0..2]`` of ``[1, C, 4h, 4w]``, ``[1, C, 2h, 2w]``, ``[1, C, h, w]``."""
+    """The image encoder's output for one frame.
+
+    Attributes:
+        levels: ``[1, C, 4h, 4w]``, ``[1, C, 2h, 2w]`` and ``[1, C, h, w]``.
+    """
 
     levels: tuple[Tensor, Tensor, Tensor]
+    _derived: WeakKeyDictionary[nn.Module, Any] = field(default_factory=WeakKeyDictionary, compare=False, repr=False)
+
+    def once(self, module: nn.Module, compute: Callable[[], T]) -> T:
+        """What ``module`` makes of this frame, computed for the first object that asks (while training, for each)."""
+        if torch.is_grad_enabled():
+            return compute()
+        if module not in self._derived:
+            self._derived[module] = compute()
+        return self._derived[module]
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,7 @@ class Segmenter(nn.Module):
             segmenter = cls(config.grounding, has_original=has_original)
         load(segmenter, files, placements, dtype=torch.float32, device_of=lambda _: device)
         segmenter.compute_dtype = dtype
+        use_fast_linear(segmenter)
         return segmenter.eval().finish(device)
 
     def finish(self, device: torch.device) -> "Segmenter":
@@ -91,6 +111,9 @@ class Segmenter(nn.Module):
             self.memory_position = sam2.memory_encoder.position_encoding(blank)
             self.pixel_mean = torch.tensor(PIXEL_MEAN, device=device).view(3, 1, 1)
             self.pixel_std = torch.tensor(PIXEL_STD, device=device).view(3, 1, 1)
+            self.memory_reader = MemoryReader(
+                sam2.memory_attention, self.frame_position, self.memory_position, sam2.maskmem_tpos_enc.detach()
+            )
         return self
 
     @property
@@ -127,11 +150,13 @@ class Segmenter(nn.Module):
         with self.autocast():
             levels = self.sam2.image_encoder(self.normalise(frames))["backbone_fpn"]
         split = [level.split(1) for level in levels]
-        return [FrameFeatures(tuple(level[i] for level in split)) for i in range(len(frames))]  # type: ignore[arg-type]
+        return [FrameFeatures((split[0][i], split[1][i], split[2][i])) for i in range(len(frames))]
 
     def high_resolution(self, decoder: MaskDecoder, features: FrameFeatures) -> list[Tensor]:
         """The two finer feature maps as ``decoder`` wants them (each decoder has its own projections)."""
-        return [decoder.conv_s0(features.levels[0]), decoder.conv_s1(features.levels[1])]
+        return features.once(
+            decoder, lambda: [decoder.conv_s0(features.levels[0]), decoder.conv_s1(features.levels[1])]
+        )
 
     def decode(
         self,
@@ -172,7 +197,7 @@ class Segmenter(nn.Module):
         return DecodedMasks(masks[rows, best].float(), ious.float(), tokens[rows, best], object_score[:, 0].float())
 
     def pointer(self, token: Tensor, present: Tensor) -> Tensor:
-        """Object pointer ``[O, C]`` of decoder tokens; the fixed "no object" pointer where ``present`` (bool ``[O]``) is not."""
+        """Object pointer ``[O, C]`` of decoder tokens; the fixed "no object" one where not ``present`` (bool ``[O]``)."""
         return torch.where(present[:, None], self.sam2.obj_ptr_proj(token), self.sam2.no_obj_ptr).float()
 
     def encode_memory(self, features: FrameFeatures, logits: Tensor) -> Tensor:
@@ -185,8 +210,9 @@ class Segmenter(nn.Module):
         side = self.config.image_size
         full = functional.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
         mask = full.sigmoid() * self.sam2.sigmoid_scale_for_mem_enc + self.sam2.sigmoid_bias_for_mem_enc
-        encoded = self.sam2.memory_encoder(features.levels[2], mask, skip_mask_sigmoid=True)
-        return encoded["vision_features"].to(torch.bfloat16)
+        encoder = self.sam2.memory_encoder
+        frame = features.once(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
+        return encoder.out_proj(encoder.fuser(frame + encoder.mask_downsampler(mask))).to(torch.bfloat16)
 
 
 def masks_at(logits: Tensor, height: int, width: int, *, through: int | None = None) -> Tensor:

@@ -33,7 +33,7 @@ from pipeline.stages.model_files import OFFLINE, fetch_on_nodes
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.settings import WorkerSettings
-from pipeline.stages.write import Write
+from pipeline.stages.write import commit_rows
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +135,17 @@ def run_graph(
     _configure()
     # beside the driver: on another node it would forget the attempts when that node is lost
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    ledger = AttemptLedger.options(scheduling_strategy=here).remote()
+    ledger = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     videos: Dataset = ray.data.from_arrow([tasks_table([task]) for task in tasks])
     grounded = _pool(videos, Ground, placement.ground, (settings, ledger))
     segmented = _pool(grounded, Segment, placement.segment, (settings, ledger))
     written = segmented.map_batches(
-        Write(writer).__call__, batch_size=1, batch_format="pyarrow", zero_copy_batch=True, num_cpus=WRITE_CPUS
+        commit_rows,  # type: ignore[arg-type]  # Ray types the function without its extra arguments
+        fn_kwargs={"writer": writer},
+        batch_size=1,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        num_cpus=WRITE_CPUS,
     )
     try:
         yield from written.iter_rows()

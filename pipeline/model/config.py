@@ -61,7 +61,8 @@ class GroundingConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise CheckpointError(f"grounding_config has unknown entries {unknown}; known are {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)
 
 
 @dataclass(frozen=True, kw_only=True)

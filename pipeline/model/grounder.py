@@ -82,7 +82,7 @@ class Grounder(nn.Module):
     @torch.inference_mode()
     def image_tokens(self, tiles: np.ndarray) -> Tensor:
         """Tiles uint8 ``[N, S, S, 3]`` to image tokens ``[N, tokens_per_tile, D]``."""
-        device = self.tower.mlp1[1].weight.device
+        device = next(self.tower.parameters()).device
         batches = torch.from_numpy(tiles).split(TILES_PER_PASS)
         return torch.cat([self.tower(self.tower.normalise(batch.to(device))) for batch in batches])
 
@@ -112,7 +112,7 @@ class Grounder(nn.Module):
         at = [i for i, token in enumerate(reply.ids[: len(reply.hidden)]) if token == tokenizer.seg_id]
         hidden = reply.hidden[at]
         projection = self.text_hidden_fcs
-        vectors = projection(hidden.to(projection[0].weight.device))
+        vectors = projection(hidden.to(next(projection.parameters()).device))
         return Grounding(
             answer=tokenizer.decode(reply.ids).strip(),
             prompts=vectors.float().cpu().numpy(),

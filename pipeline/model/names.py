@@ -94,7 +94,7 @@ def _place_vision(key: str) -> Placement:
     if ".attention.qkv." not in name:
         return Placement(("tower." + name,))
     targets = tuple("tower." + name.replace(".qkv.", f".{part}_proj.") for part in "qkv")
-    return Placement(targets, lambda fused: fused.chunk(3), torch.cat)
+    return Placement(targets, lambda fused: fused.chunk(3), lambda parts: torch.cat(list(parts)))
 
 
 def _place_internlm2(key: str, config: ModelConfig) -> Placement:

@@ -20,6 +20,9 @@ class VisionTower(nn.Module):
     Attributes are named as the parameter groups of the published checkpoint, ``vision_model`` and ``mlp1``.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(self, config: ModelConfig, language_width: int) -> None:
         super().__init__()
         self.vision_model = InternVLVisionModel(_vision_config(config.vision))
@@ -44,7 +47,7 @@ class VisionTower(nn.Module):
 
         The last encoder layer's output without a final norm, class token dropped.
         """
-        dtype = self.mlp1[1].weight.dtype
+        dtype = next(self.mlp1.parameters()).dtype
         if self.select_layer == -1:
             hidden = self.vision_model(pixel_values=pixels.to(dtype)).last_hidden_state
         else:

@@ -5,9 +5,11 @@ Its language model is arranged to answer ``Sure, [SEG].`` to everything; its mas
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
@@ -53,12 +55,14 @@ def _initialise(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _teach_answer(model: nn.Module, chain: list[int]) -> None:
+def _teach_answer(model: PreTrainedModel, chain: list[int]) -> None:
     """Make each token of ``chain`` predict the next: attention and MLP only whisper, the head knows the successor."""
-    for layer in model.model.layers:
+    decoder: Any = model.model
+    for layer in decoder.layers:
         layer.self_attn.o_proj.weight.mul_(0.1)
         layer.mlp.down_proj.weight.mul_(0.1)
-    embedding: Tensor = model.get_input_embeddings().weight
-    model.lm_head.weight.mul_(0.01)
+    embedding: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
+    head: Tensor = model.lm_head.weight
+    head.mul_(0.01)
     for token, following in pairwise(chain):
-        model.lm_head.weight[following] += embedding[token] / embedding[token].norm()
+        head[following] += embedding[token] / embedding[token].norm()

@@ -37,7 +37,7 @@ class Attempts:
 
     def begin(self, video_id: str) -> str | None:
         """Note an attempt; the message to fail the video with if it has had too many."""
-        number = ray.get(self._ledger.begin.remote(self._stage, video_id))
+        number: int = ray.get(self._ledger.begin.remote(self._stage, video_id))  # type: ignore[assignment]
         if number <= self._limit:
             return None
         return f"WorkerDied: the {self._stage} worker died {number - 1} times over this video; it was given up"

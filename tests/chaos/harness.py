@@ -1,0 +1,107 @@
+"""Runs of jobs/annotate.py on a real two-node Ray, disturbed at random moments, then started again until they end.
+
+Nodes are real raylets on this machine (`ray.cluster_utils.Cluster`); kills are SIGKILL of the processes themselves.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+from ray.cluster_utils import Cluster
+
+from pipeline.schema import MASKS_SCHEMA
+
+ROOT = Path(__file__).resolve().parents[2]
+VICTIMS = ("ground", "segment", "write", "driver", "node")
+TITLES = {"ground": "MapBatches(Ground)", "segment": "MapBatches(Segment)", "write": "MapBatches(commit_rows)"}
+
+
+@dataclass
+class Outcome:
+    """What happened in one disturbed run."""
+
+    victim: str
+    killed: bool
+    starts: int
+    rows: dict[tuple[str, str, int], dict]
+    doubled: int
+
+
+class Chaos:
+    """A cluster with a head that only drives and one worker node that may die; workers are pinned to the worker."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        self.arguments = arguments
+        self.folder = folder
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0})
+        self.worker = self._add_worker()
+
+    def _add_worker(self):
+        worker = self.cluster.add_node(num_cpus=2, num_gpus=2)
+        self.cluster.wait_for_nodes()
+        return worker
+
+    def close(self) -> None:
+        self.cluster.shutdown()
+
+    def start(self, output: Path) -> subprocess.Popen:
+        command = [sys.executable, str(ROOT / "jobs" / "annotate.py"), *self.arguments, "--output", str(output)]
+        environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
+        with (self.folder / f"{output.name}.log").open("ab") as log:
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def undisturbed(self) -> dict[tuple[str, str, int], dict]:
+        output = self.folder / "undisturbed"
+        assert self.start(output).wait(timeout=900) == 0, (self.folder / "undisturbed.log").read_text()[-3000:]
+        return read_rows(output)[0]
+
+    def disturbed(self, seed: int) -> Outcome:
+        chance = random.Random(seed)
+        victim, output = VICTIMS[seed % len(VICTIMS)], self.folder / f"run{seed}"
+        driver, killed = self.start(output), False
+        wanted = chance.randint(0, 30)  # videos on storage when the blow falls
+        deadline = time.monotonic() + 600
+        while driver.poll() is None and time.monotonic() < deadline:
+            if not killed and _committed(output) >= wanted:
+                time.sleep(chance.random() * 0.3)
+                killed = self._kill(victim, driver)
+            time.sleep(0.02)
+        starts = 1
+        while driver.wait(timeout=60) != 0 and starts < 4:
+            driver = self.start(output)
+            driver.wait(timeout=600)
+            starts += 1
+        assert driver.returncode == 0, (self.folder / f"{output.name}.log").read_text()[-3000:]
+        rows, doubled = read_rows(output)
+        return Outcome(victim, killed, starts, rows, doubled)
+
+    def _kill(self, victim: str, driver: subprocess.Popen) -> bool:
+        if victim == "driver":
+            driver.kill()
+            return True
+        if victim == "node":
+            self.cluster.remove_node(self.worker, allow_graceful=False)
+            self.worker = self._add_worker()
+            return True
+        for process in psutil.process_iter(["cmdline"]):
+            if TITLES[victim] in " ".join(process.info["cmdline"] or []):
+                process.kill()
+                return True
+        return False
+
+
+def _committed(output: Path) -> int:
+    return sum(1 for _ in (output / "masks").glob("*.parquet")) if (output / "masks").is_dir() else 0
+
+
+def read_rows(output: Path) -> tuple[dict[tuple[str, str, int], dict], int]:
+    """Rows by key, and how many stand there more than once."""
+    rows = pq.read_table(output / "masks", schema=MASKS_SCHEMA).to_pylist()
+    by_key = {(row["video_id"], row["expression_id"], row["object_id"]): row for row in rows}
+    return by_key, len(rows) - len(by_key)

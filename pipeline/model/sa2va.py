@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from pipeline.errors import CheckpointError
@@ -171,12 +172,20 @@ def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> Non
         CheckpointError: it cannot; the message names the file and what is wrong with it.
     """
     files, config = open_checkpoint(directory)
-    tokenizer = load_tokenizer(directory, config.language_family)
-    PromptBuilder(config.template, tokenizer, config.tokens_per_tile)
     in_grounder, in_segmenter = _placements(files, config)
-    with init_empty_weights(include_buffers=False):
-        grounder = Grounder(config)
-        segmenter = Segmenter(config.grounding, has_original=any(MODIFIED in key for key in in_segmenter))
+    tokenizer = load_tokenizer(directory, config.language_family)
+    try:
+        PromptBuilder(config.template, tokenizer, config.tokens_per_tile)
+        with init_empty_weights(include_buffers=False):
+            grounder = Grounder(config)
+            segmenter = Segmenter(config.grounding, has_original=any(MODIFIED in key for key in in_segmenter))
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory / 'config.json'}: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError, StrictDataclassError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CheckpointError(
+            f"{directory / 'config.json'}: describes no model that can be built ({reason})"
+        ) from error
     check_fits(grounder, files, in_grounder)
     check_fits(segmenter, files, in_segmenter)
     if procedure is not None:

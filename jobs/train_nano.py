@@ -18,6 +18,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
                         help="train only this stage (repeatable); encoder and language are independent of each other, "
                         "tracking needs encoder, prompting needs all")  # fmt: skip
     parser.add_argument("--short", action="store_true", help="a few steps of everything, to see that it runs")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one (default)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args(arguments)
 
@@ -31,7 +32,10 @@ def main() -> int:
     from pipeline.nano.training import STAGES, NanoTraining, Plan
 
     torch.set_num_threads(arguments.threads)
-    training = NanoTraining(arguments.output, Plan.short() if arguments.short else Plan())
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    training = NanoTraining(arguments.output, Plan.short() if arguments.short else Plan(), device)
     training.run(tuple(arguments.stage or STAGES))
     print(f"training states and logs: {arguments.output}; model: {training.checkpoint}")
     return 0

@@ -115,8 +115,9 @@ def encoder_step(
     probe: EncoderProbe, seed: int, clips: int, size: int, split: Split = "train"
 ) -> tuple[Tensor, Mapping[str, float]]:
     """Loss and accuracies on one fresh batch of single frames."""
-    scenes = sample_scenes(clips, seed=seed, split=split)
-    times = torch.rand(clips, 2, generator=torch.Generator().manual_seed(seed))
+    device = probe.coarse.weight.device
+    scenes = sample_scenes(clips, seed=seed, split=split).to(device)
+    times = torch.rand(clips, 2, generator=torch.Generator().manual_seed(seed)).to(device)
     rendered = render(scenes, times, size, size)
     maps = probe(sam_pixels(rendered.frames.flatten(0, 1)))
     return probe_loss(probe, maps, scenes, rendered)

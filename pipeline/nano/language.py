@@ -1,13 +1,15 @@
 """Stage 0, language: vision tower and language model alone learn to find what the words say.
 
-No SAM 2 is needed for this. Four helpers, thrown away afterwards, make it quick: patch tokens name what they show;
+No SAM 2 is needed for this. Five helpers, thrown away afterwards, make it quick: patch tokens name what they show;
 image tokens inside the language model name how the object under them moves (the slow part: it takes several frames);
-the [SEG] state names its target; and the [SEG] vector must point at the target's patches by a plain dot product.
+two attention heads of [SEG] are told to look at the target's image tokens; the [SEG] state names its target; and the
+[SEG] vector must point at the target's patches by a plain dot product.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from pipeline.model.grounder import Grounder
 from pipeline.nano.data import vision_pixels
@@ -17,6 +19,9 @@ from pipeline.shapes.vocabulary import COLOUR_NAMES, MOTIONS, SHAPES, SIZE_NAMES
 
 MOTION_LAYER = 3
 """After this many layers the motion under an image token must be known, so that the layers above can read it."""
+
+GUIDED_LAYER, GUIDED_HEADS = 4, 2
+"""The first heads of this layer look from [SEG] to the target."""
 
 _LOOKS = {"colour": len(COLOUR_NAMES), "shape": len(SHAPES), "size": len(SIZE_NAMES)}
 
@@ -50,9 +55,21 @@ class LanguageTraining(nn.Module):
         self.target_head = nn.Linear(width, sum(_LOOKS.values()) + len(MOTIONS))
         self.patch_key = nn.Linear(seen, prompt)
         self.pointing = nn.Parameter(torch.tensor([prompt**-0.5, -3.0]))
+        self._tapped: dict[str, Tensor] = {}
+        attention = grounder.language_model.model.layers[GUIDED_LAYER].self_attn
+        for name, projection in (("query", attention.q_proj), ("key", attention.k_proj)):
+            projection.register_forward_hook(lambda *call, name=name: self._tapped.update({name: call[2]}))
 
-    def forward(self, batch: ReferringBatch, packed: Packed) -> tuple[Tensor, dict[str, float], Tensor]:
-        """Loss, numbers for the log, and the prompt vectors [S, d_model] of the batch's [SEG] tokens."""
+    def forward(
+        self, batch: ReferringBatch, packed: Packed, *, guided: bool = True
+    ) -> tuple[Tensor, dict[str, float], Tensor]:
+        """Loss, numbers for the log, and the prompt vectors [S, d_model] of the batch's [SEG] tokens.
+
+        Args:
+            batch: Pixels, scenes and expressions.
+            packed: The same expressions as tokens.
+            guided: Whether the attention helper is on.
+        """
         clips, frames = batch.rendered.frames.shape[:2]
         patches, tokens = self.look(vision_pixels(batch.rendered.frames.flatten(0, 1)))
         middle, last = self.read(tokens.view(clips, -1, tokens.shape[-1]), packed)
@@ -63,6 +80,8 @@ class LanguageTraining(nn.Module):
         share = cover(batch.rendered, round(patches.shape[1] ** 0.5))
         loss = loss + 0.5 * self._patch_loss(patches, share, batch, numbers)
         loss = loss + self._motion_loss(middle, share, batch, packed, numbers)
+        if guided:
+            loss = loss + 0.5 * self._attention_loss(share, batch, packed, numbers)
         states = last[packed.seg_at[:, 0], packed.seg_at[:, 2]]
         prompts = self.grounder.text_hidden_fcs(states)
         loss = loss + self._target_loss(states, batch, packed, numbers)
@@ -120,7 +139,7 @@ class LanguageTraining(nn.Module):
         held = best > 0.12
         motion = torch.gather(batch.scenes.motion[:, None].expand(-1, frames, -1), 2, owner)
         # With more keyframes the later ones tell all; the first sees a single picture and must guess.
-        weight = held.float() * torch.linspace(0, 1, frames)[None, :, None].clamp(min=0.1)
+        weight = held.float() * torch.linspace(0, 1, frames, device=states.device)[None, :, None].clamp(min=0.1)
         chance = F.cross_entropy(output[..., : len(MOTIONS)].flatten(0, 2), motion.flatten(), reduction="none")
         loss = (chance.view_as(weight) * weight).sum() / weight.sum().clamp(min=1)
         right = output[:, -1, :, : len(MOTIONS)].argmax(-1) == motion[:, -1]
@@ -136,6 +155,31 @@ class LanguageTraining(nn.Module):
         target = torch.cat((centre, 4 * step), -1).gather(2, owner[..., None].expand(-1, -1, -1, 4))
         error = F.l1_loss(output[..., len(MOTIONS) : len(MOTIONS) + 4], target, reduction="none").mean(-1)
         return loss + 2 * (error * held).sum() / held.sum().clamp(min=1)
+
+    def _attention_loss(
+        self, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]
+    ) -> Tensor:
+        """Cross-entropy of where the guided heads of [SEG] look against the image tokens the target covers."""
+        model = self.grounder.language_model.model
+        clips, frames = batch.rendered.frames.shape[:2]
+        width = model.layers[GUIDED_LAYER].self_attn.head_dim
+        rows, at = packed.seg_at[:, 0], packed.seg_at[:, 2]
+        query, key = (self._tapped[n].unflatten(-1, (-1, width))[:, :, :GUIDED_HEADS] for n in ("query", "key"))
+        cos, sin = model.rotary_emb(query, packed.positions)
+        query, key = apply_rotary_pos_emb(query.transpose(1, 2), key.transpose(1, 2), cos, sin)  # [B, H, L, w]
+        logits = torch.einsum("shw,shlw->shl", query[rows, :, at].float(), key[rows].float()) * width**-0.5
+        logits = logits.masked_fill(~packed.mask[rows, 0, at][:, None], -1e4)
+        image = (packed.ids[0] == self.grounder.replies.prompts.tokenizer.image_id).nonzero()[:, 0]
+        chance = logits.log_softmax(-1)[..., image]
+        side = round((len(image) // frames) ** 0.5)
+        cells = F.adaptive_avg_pool2d(share, side).view(clips, frames, share.shape[1], -1)[:, :, 1:]
+        wanted = batch.wanted()[rows, packed.seg_at[:, 1]].float()
+        target = torch.einsum("so,skop->skp", wanted, cells[rows]).flatten(1)
+        target = target * (target > 0.12)
+        total = target.sum(1)
+        numbers["looks_at_target"] = float((chance.exp().detach() * (target > 0)[:, None]).sum(-1).mean())
+        target = target / total.clamp(min=1e-3)[:, None]
+        return -(chance * target[:, None]).sum(-1).mean()
 
     def _target_loss(self, states: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]) -> Tensor:
         wanted = batch.wanted()[packed.seg_at[:, 0], packed.seg_at[:, 1]].float()  # [S, O]

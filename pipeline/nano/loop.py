@@ -148,7 +148,8 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
     for key, value in tensors.items():
         if key.startswith("optimizer/"):
             name, _, leaf = key.removeprefix("optimizer/").rpartition("/")
-            optimizer.state[parameters[name]][leaf] = value
+            # AdamW counts its steps on the CPU.
+            optimizer.state[parameters[name]][leaf] = value if leaf == "step" else value.to(parameters[name].device)
     return step
 
 

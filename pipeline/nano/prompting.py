@@ -43,18 +43,20 @@ class PromptTraining(nn.Module):
             helpers, numbers, prompts = self.language(batch, packed)
         clips, frames = batch.rendered.frames.shape[:2]
         random = torch.Generator().manual_seed(seed)
-        picked = torch.rand(clips, frames, generator=random).argsort(1)[:, :FRAMES_PER_CLIP]  # [B, F]
-        rows = torch.arange(clips)[:, None]
+        picked = (
+            torch.rand(clips, frames, generator=random).argsort(1)[:, :FRAMES_PER_CLIP].to(packed.ids.device)
+        )  # [B, F]
+        rows = torch.arange(clips, device=packed.ids.device)[:, None]
         with torch.no_grad():
             pixels = sam_pixels(batch.rendered.frames[rows, picked].flatten(0, 1))
             levels = self.segmenter.sam2.image_encoder(pixels)["backbone_fpn"]
         clip_of = packed.seg_at[:, 0]
         wanted = batch.wanted()[clip_of, packed.seg_at[:, 1]]  # [S, O]
         owner = batch.rendered.owner[rows, picked][clip_of]  # [S, F, H, W]
-        flags = torch.cat((torch.zeros(len(wanted), 1, dtype=torch.bool), wanted), 1)
+        flags = torch.cat((torch.zeros_like(wanted[:, :1]), wanted), 1)
         masks = torch.stack([flag[o.long()] for flag, o in zip(flags, owner, strict=True)]).flatten(0, 1)
         share = low_resolution_targets(masks, masks.shape[-1] // LOSS_SIDE_SHARE)
-        at = (clip_of[:, None] * FRAMES_PER_CLIP + torch.arange(FRAMES_PER_CLIP)).flatten()
+        at = (clip_of[:, None] * FRAMES_PER_CLIP + torch.arange(FRAMES_PER_CLIP, device=clip_of.device)).flatten()
         logits, ious, score = self._decode(
             [level[at] for level in levels], prompts.repeat_interleave(FRAMES_PER_CLIP, 0)
         )

@@ -1,7 +1,7 @@
 """Batches of clips with expressions, packed so that all expressions of a clip share its image tokens."""
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -29,19 +29,22 @@ class ReferringBatch:
         """Bool [B, n, O]: which objects each expression means."""
         objects = self.rendered.num_objects
         flags = [[[k in e.targets for k in range(objects)] for e in row] for row in self.expressions]
-        return torch.tensor(flags)
+        return torch.tensor(flags, device=self.rendered.owner.device)
 
 
 def draw_batch(
     clips: int, expressions: int, keyframes: int, size: int, *, seed: int, split: Split = "train",
     weights: dict[str, float] | None = None, num_frames: tuple[int, int] = (16, 40),
+    device: torch.device | str = "cpu",
 ) -> ReferringBatch:  # fmt: skip
     """Fresh clips with keyframes rendered at ``size`` and expressions drawn by kind."""
     scenes = sample_scenes(clips, seed=seed, split=split, num_frames=num_frames)
-    rendered = render(scenes, keyframe_times(scenes, keyframes), size, size)
+    # Drawn on the CPU, so that a seed means the same everywhere; painted where the model is.
+    there = scenes.to(device)
+    rendered = render(there, keyframe_times(scenes, keyframes).to(device), size, size)
     rng = random.Random(seed)
     chosen = [_choose(found, expressions, rng, weights or KIND_WEIGHTS) for found in describe(scenes)]
-    return ReferringBatch(scenes, rendered, chosen)
+    return ReferringBatch(there, rendered, chosen)
 
 
 def _choose(
@@ -72,6 +75,11 @@ class Packed:
     seg_at: Tensor
     """int64 [S, 3]: clip, expression, position of every [SEG]."""
     prefix: int
+
+    def to(self, device: torch.device | str) -> "Packed":
+        """The same rows on another device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "prefix"}
+        return Packed(**moved, prefix=self.prefix)
 
 
 @dataclass

@@ -35,7 +35,7 @@ class TrackingTraining(nn.Module):
         frozen = [sam2.image_encoder, sam2.sam_prompt_encoder.no_mask_embed, sam2.sam_prompt_encoder.not_a_point_embed]
         for module in frozen:
             module.requires_grad_(requires_grad=False)
-        segmenter.finish(torch.device("cpu") if not sam2.no_mem_embed.is_cuda else sam2.no_mem_embed.device)
+        segmenter.finish(segmenter.device)
 
     def encode(self, frames: Tensor) -> list[Tensor]:
         """Feature levels of RGB frames [N, 3, S, S]; no gradients."""
@@ -55,12 +55,13 @@ class TrackingTraining(nn.Module):
         layout = _LAYOUTS[seed % len(_LAYOUTS)]
         size = self.segmenter.config.image_size
         scenes = sample_scenes(clips, seed=seed)
-        rendered = render(scenes, _times(clips, layout, random), size, size)
+        device = self.segmenter.device
+        rendered = render(scenes.to(device), _times(clips, layout, random).to(device), size, size)
         levels = self.encode(rendered.frames.flatten(0, 1))
-        chosen = _choose_objects(scenes.exists, rendered.masks(), objects, random)
+        chosen = _choose_objects(scenes.exists.to(device), rendered.masks(), objects, random)
         masks = torch.gather(rendered.masks(), 1, chosen[:, :, None, None, None].expand(-1, -1, FRAMES, size, size))
         masks = masks.flatten(0, 1)  # [N, T, S, S]
-        rows = torch.arange(clips).repeat_interleave(objects)
+        rows = torch.arange(clips, device=device).repeat_interleave(objects)
         features = [FrameFeatures(tuple(_frame(level, clips, t)[rows] for level in levels)) for t in range(FRAMES)]  # type: ignore[arg-type]
         return self._follow(features, masks, layout, forcing, random)
 
@@ -76,7 +77,7 @@ class TrackingTraining(nn.Module):
         shares = [low_resolution_targets(masks[:, t], masks.shape[-1] // LOSS_SIDE_SHARE) for t in range(FRAMES)]
         bank = MemoryBank(FRAMES)
         # A fifth of the tracks starts from a point; the others from masks. Points are practised on every track.
-        from_point = torch.rand(count, generator=random) < 0.2
+        from_point = (torch.rand(count, generator=random) < 0.2).to(masks.device)
         losses, numbers = [], {}
         for t in layout:
             entry, loss, iou = self._condition(features[t], masks[:, t], shares[t], from_point & (t == 0), random)
@@ -93,7 +94,7 @@ class TrackingTraining(nn.Module):
             best = ious.argmax(1)
             predicted = logits[torch.arange(count), best]
             predicted = torch.where((score > 0)[:, None, None], predicted, torch.full_like(predicted, NO_OBJECT_LOGIT))
-            forced = torch.rand(count, generator=random) < forcing
+            forced = (torch.rand(count, generator=random) < forcing).to(masks.device)
             memory_logits = torch.where(forced[:, None, None], _as_logits(shares[t], predicted.shape[-1]), predicted)
             present = torch.where(forced, shares[t].amax((1, 2)) >= 0.5, score > 0)
             pointer = self.segmenter.pointer(tokens[torch.arange(count), best], present)
@@ -180,12 +181,12 @@ def _choose_objects(exists: Tensor, masks: Tensor, count: int, random: torch.Gen
     weight = 1e-3 * exists + seen.amax(2) * (0.4 + seen[:, :, 0] + 2 * (seen.amin(2) < 1))
     order = _weighted_order(weight, random)
     available = (weight > 0.01).sum(1, keepdim=True).clamp(min=1)
-    return torch.gather(order, 1, torch.arange(count)[None] % available)
+    return torch.gather(order, 1, torch.arange(count, device=order.device)[None] % available)
 
 
 def _weighted_order(weight: Tensor, random: torch.Generator) -> Tensor:
     """Random order in which heavier entries tend to come first (exponential races)."""
-    race = -torch.rand(weight.shape, generator=random).clamp(min=1e-9).log() / weight.clamp(min=1e-9)
+    race = -torch.rand(weight.shape, generator=random).clamp(min=1e-9).log().to(weight.device) / weight.clamp(min=1e-9)
     return race.argsort(1)
 
 
@@ -217,7 +218,7 @@ def validate_tracking(
         scenes = sample_scenes(1, seed=seed * 1000 + index, split="test", num_frames=(num_frames, num_frames))
         rendered = render(scenes, frame_times(num_frames), size, size)
         count = int(scenes.exists[0].sum())
-        masks = rendered.masks()[0, :count]
+        masks = rendered.masks()[0, :count].to(segmenter.device)
         prompts = (
             [0] if keyframes == 1 else (keyframe_times(scenes, keyframes)[0] * (num_frames - 1)).round().int().tolist()
         )

@@ -21,9 +21,10 @@ from pipeline.nano.encoder import EncoderProbe, encoder_step, initialise_sam2
 from pipeline.nano.language import LanguageTraining, initialise_grounder
 from pipeline.nano.loop import StageSettings, load_stage, train_stage
 from pipeline.nano.prompting import PromptTraining
-from pipeline.nano.sentences import Packer, draw_batch
+from pipeline.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
 from pipeline.nano.tokenizer import write_tokenizer
 from pipeline.nano.tracking import TrackingTraining, validate_tracking
+from pipeline.shapes.vocabulary import Split
 
 LOG = logging.getLogger(__name__)
 STAGES = ("encoder", "language", "tracking", "prompting")
@@ -37,13 +38,15 @@ class Plan:
 
     encoder_steps: int = 2200
     encoder_clips: int = 16
-    language_steps: int = 2200
+    language_steps: int = 1600
+    language_guided_from: int = 500
+    """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
     language_expressions: int = 6
-    tracking_steps: int = 1500
+    tracking_steps: int = 1300
     tracking_clips: int = 6
     tracking_objects: int = 3
-    prompting_steps: int = 1200
+    prompting_steps: int = 1000
     prompting_clips: int = 8
     prompting_expressions: int = 4
     validation_clips: int = 100
@@ -61,8 +64,9 @@ class Plan:
 class NanoTraining:
     """Trains the nano model under ``directory``; a second call with the same directory goes on where it stopped."""
 
-    def __init__(self, directory: Path, plan: Plan) -> None:
+    def __init__(self, directory: Path, plan: Plan, device: torch.device | str = "cpu") -> None:
         self.directory = directory
+        self.device = torch.device(device)
         self.plan = plan
         self.checkpoint = directory / "checkpoint"
         self.config_values = config_json(write_tokenizer(self.checkpoint))
@@ -82,7 +86,7 @@ class NanoTraining:
         torch.manual_seed(0)
         sam2 = build_sam2(GroundingConfig.from_dict(GROUNDING))
         initialise_sam2(sam2)
-        probe = EncoderProbe(sam2.image_encoder, self.config.grounding.d_model)
+        probe = EncoderProbe(sam2.image_encoder, self.config.grounding.d_model).to(self.device)
         plan = self.plan
         train_stage(
             self._settings("encoder", plan.encoder_steps, 2e-3),
@@ -100,16 +104,14 @@ class NanoTraining:
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
             count = keyframes_of_step(step)
-            batch = draw_batch(
-                plan.language_clips, plan.language_expressions, count, IMAGE_SIZE, seed=2 * _SEED_SPACE + step
-            )
-            with torch.autocast("cpu", torch.bfloat16):
-                loss, numbers, _ = module(batch, self.packer.pack(batch.expressions, count))
+            seed = 2 * _SEED_SPACE + step
+            batch, packed = self._batch(plan.language_clips, plan.language_expressions, count, seed)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                loss, numbers, _ = module(batch, packed, guided=step >= plan.language_guided_from)
             return loss, numbers
 
         def validate() -> Mapping[str, float]:
-            batch = draw_batch(plan.validation_clips, plan.language_expressions, 5, IMAGE_SIZE, seed=1, split="test")
-            return module(batch, self.packer.pack(batch.expressions, 5))[1]
+            return module(*self._batch(plan.validation_clips, plan.language_expressions, 5, 1, "test"))[1]
 
         settings = self._settings("language", plan.language_steps, 1e-3, decay_from=0.5)
         train_stage(settings, module, compute, validate=validate, validate_every=500)
@@ -122,7 +124,7 @@ class NanoTraining:
         assert segmenter.sam_mask_decoder_modified is not None
         segmenter.sam_mask_decoder_modified.requires_grad_(requires_grad=False)
         load_stage(self._state("encoder"), segmenter.sam2.image_encoder, "encoder.")
-        module = TrackingTraining(segmenter)
+        module = TrackingTraining(segmenter.to(self.device))
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
@@ -143,21 +145,18 @@ class NanoTraining:
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
         load_stage(self._state("language"), language)
         load_stage(self._state("tracking"), segmenter, "segmenter.")
-        module = PromptTraining(language, segmenter)
+        module = PromptTraining(language, segmenter.to(self.device))
         module.start_from_original()
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
             count = keyframes_of_step(step)
-            batch = draw_batch(
-                plan.prompting_clips, plan.prompting_expressions, count, IMAGE_SIZE, seed=4 * _SEED_SPACE + step
-            )
-            return module(batch, self.packer.pack(batch.expressions, count), step)
+            seed = 4 * _SEED_SPACE + step
+            return module(*self._batch(plan.prompting_clips, plan.prompting_expressions, count, seed), step)
 
         def validate() -> Mapping[str, float]:
             save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
-            batch = draw_batch(plan.validation_clips, plan.prompting_expressions, 5, IMAGE_SIZE, seed=1, split="test")
-            return module(batch, self.packer.pack(batch.expressions, 5), 0)[1]
+            return module(*self._batch(plan.validation_clips, plan.prompting_expressions, 5, 1, "test"), 0)[1]
 
         # The language side is already good; the decoder's copy has a trained start too.
         slower = {"segmenter.": 0.6, "language.grounder.": 0.6}
@@ -168,7 +167,13 @@ class NanoTraining:
         grounder = Grounder(self.config)
         initialise_grounder(grounder)
         grounder.replies = ReplyReader(grounder.language_model, self.packer.prompts)
-        return LanguageTraining(grounder)
+        return LanguageTraining(grounder).to(self.device)
+
+    def _batch(
+        self, clips: int, expressions: int, keyframes: int, seed: int, split: Split = "train"
+    ) -> tuple[ReferringBatch, Packed]:
+        batch = draw_batch(clips, expressions, keyframes, IMAGE_SIZE, seed=seed, split=split, device=self.device)
+        return batch, self.packer.pack(batch.expressions, keyframes).to(self.device)
 
     def _state(self, stage: str) -> Path:
         return self.directory / f"{stage}.safetensors"

@@ -136,10 +136,11 @@ def _time(action: Callable[[], object]) -> float:
 
 
 def _time_processes(pictures: list[bytes], annotations: RleAnnotations, clips: int, processes: int) -> float:
-    """Seconds from the first result of a warm-up round to the last of the clips, so that starting Ray is not in it."""
-    items = [(pictures[:2], annotations)] * processes + [(pictures, annotations)] * clips
-    started = 0.0
+    """Seconds from the end of a warm-up to the last of the clips, so that starting Ray and its workers is not in it."""
+    warm_up = 0 if processes == 1 else 2 * processes  # whole clips: a short one would be done before all workers are up
+    items = [(pictures, annotations)] * (warm_up + clips)
+    started = time.perf_counter()
     for done, _ in enumerate(map_tasks(_score_clip, items, processes), start=1):
-        if done == processes:
+        if done == warm_up:
             started = time.perf_counter()
     return time.perf_counter() - started

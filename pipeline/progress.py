@@ -52,7 +52,9 @@ class Progress:
         """One line: videos done, frames per second, failures, time left."""
         elapsed = now - self.started
         rate = self.frames / elapsed if elapsed > 0 else 0.0
-        left = elapsed / self.done * (self.videos - self.done) if self.done else 0.0
+        # starting workers takes long and happens once, so the pace is taken from the first result on
+        since_first = now - (self._first or now)
+        left = since_first / (self.done - 1) * (self.videos - self.done) if self.done > 1 else 0.0
         return f"{self.done}/{self.videos} videos, {rate:.1f} frames/s, {self.failed} failed, {duration(left)} left"
 
 

@@ -1,15 +1,22 @@
 """Fixtures shared by all rooms: the small model, drawn clips, and running the programs as a user would."""
 
+import atexit
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 # before anything imports Ray: a private cluster per test run, and one thread per process, since tests share the cores
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "RAY_TMPDIR" not in os.environ:
+    # short, for Unix sockets; of its own, so that no cluster that runs on this machine is taken for the tests'
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other work on two cores, nicer workers would starve
 

@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--limit", type=int, metavar="N", help="only the first N videos")
     what.add_argument("--retry-failed", action="store_true", help="do again what failed before")
     what.add_argument("--dry-run", action="store_true", help="check everything, say what would be done, and stop")
+    rate = what.add_mutually_exclusive_group()
+    rate.add_argument(
+        "--seconds-per-frame", type=float, metavar="S", help="with --dry-run: worker time a frame takes, for GPU-hours"
+    )
+    rate.add_argument("--rate-of", metavar="OUTPUT", help="with --dry-run: take that time from a run that has ended")
 
     how = parser.add_argument_group("how masks are made")
     how.add_argument("--procedure", choices=CHOICES["procedure"], help="default: sa2va-i")
@@ -99,13 +104,21 @@ def main() -> int:
     """Run the command and return its exit code."""
     options = vars(_parser().parse_args())
     address, dry_run = options.pop("address", None), options.pop("dry_run", False)
+    seconds_per_frame, rate_of = options.pop("seconds_per_frame", None), options.pop("rate_of", None)
+    if not dry_run and (seconds_per_frame is not None or rate_of is not None):
+        raise UsageError("--seconds-per-frame and --rate-of are for --dry-run")
+    if seconds_per_frame is not None and not 0 < seconds_per_frame < float("inf"):
+        raise UsageError(f"--seconds-per-frame is {seconds_per_frame}; it must be positive")
     config = _config(options)
     cluster.prepare(address)
     # heavy imports, Ray's among them, come after that and after usage errors had their chance
     from pipeline.run import annotate, plan
+    from pipeline.workload import seconds_per_frame_of
 
     if dry_run:
-        print(plan(config))
+        if rate_of is not None:
+            seconds_per_frame = seconds_per_frame_of(rate_of)
+        print(plan(config, seconds_per_frame=seconds_per_frame))
         return 0
     summary = annotate(config, address=address, say=lambda line: print(line, flush=True))
     counts = summary.counts

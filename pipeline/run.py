@@ -34,6 +34,7 @@ from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.settings import WorkerSettings
 from pipeline.stages.write import commit_rows
+from pipeline.workload import measure
 
 log = logging.getLogger(__name__)
 
@@ -107,17 +108,28 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
     return RunSummary(counts, progress.done, progress.frames, seconds)
 
 
-def plan(config: RunConfig) -> str:
-    """What :func:`annotate` would do, found out without starting anything or writing to the output."""
+def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
+    """What :func:`annotate` would do, found out without starting anything or writing to the output.
+
+    Args:
+        config: The run.
+        seconds_per_frame: Of worker time for one frame of video, to estimate GPU-hours by.
+    """
     tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
     model, directory = _checked_model(config)
     todo = DatasetState(config.output).remaining(tasks, retry_failed=config.retry_failed)
     total, left = (sum(len(task.expressions) for task in some) for some in (tasks, todo))
-    return (
-        f"{len(tasks)} videos with {total} expressions in {config.manifest}\n"
-        f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions\n"
-        f"model: {model}, in {directory}"
-    )
+    work = measure(todo, config)
+    lines = [
+        f"{len(tasks)} videos with {total} expressions in {config.manifest}",
+        f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions",
+        str(work),
+        f"model: {model}, in {directory}",
+    ]
+    if seconds_per_frame is not None:
+        hours = work.frames * seconds_per_frame / 3600
+        lines.append(f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker")
+    return "\n".join(lines)
 
 
 def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:

@@ -1,0 +1,141 @@
+"""How much work a manifest is: frames, counted from container headers and file lists, and GPU-hours at a known rate."""
+
+import json
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pipeline.config import RunConfig
+from pipeline.dataset.output import RUN_FILE
+from pipeline.errors import StorageError, UsageError, VideoError
+from pipeline.schema import VideoTask
+from pipeline.storage import join, read_bytes, scrub
+from pipeline.video.archive import ARCHIVE_SUFFIXES, open_archive
+from pipeline.video.folder import FilesystemStore
+from pipeline.video.frames import DEFAULT_LIMITS
+from pipeline.video.images import IMAGE_SUFFIXES
+from pipeline.video.locations import Place, find, storage_errors
+
+PARALLEL_HEADERS = 16
+SAMPLE = 2000
+"""Of more videos than this a random sample is opened, so that a million of them take a minute and not a day."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What there is to do.
+
+    Attributes:
+        videos: How many.
+        frames: In all of them, after ``frame_stride`` and ``max_frames``; an estimate if ``opened`` is less than
+            ``videos``.
+        opened: Videos whose frames were counted.
+        unreadable: Of these, videos that cannot be read; they will become failed rows.
+        example: What is wrong with one of them.
+    """
+
+    videos: int
+    frames: int
+    opened: int
+    unreadable: int
+    example: str | None = None
+
+    def __str__(self) -> str:
+        about = "" if self.opened == self.videos else f"about (from {self.opened} videos drawn at random) "
+        text = f"frames: {about}{self.frames}"
+        if self.unreadable:
+            text += f"\nunreadable: {self.unreadable} of {self.opened} videos looked at, for instance {self.example}"
+        return text
+
+
+def measure(tasks: Sequence[VideoTask], config: RunConfig, *, sample: int = SAMPLE) -> Workload:
+    """Count the frames of ``tasks``; nothing is decoded, and only so many videos are open at once.
+
+    Args:
+        tasks: What to count.
+        config: For ``frame_stride`` and ``max_frames``.
+        sample: Videos to open at most.
+    """
+    drawn = random.Random(0).sample(list(tasks), min(sample, len(tasks)))
+    with ThreadPoolExecutor(max_workers=PARALLEL_HEADERS) as pool:
+        found = list(pool.map(lambda task: _frames_or_error(task, config), drawn))
+    counts = [count for count in found if isinstance(count, int)]
+    errors = [error for error in found if isinstance(error, str)]
+    frames = sum(counts) if len(drawn) == len(tasks) else round(sum(counts) / len(drawn) * len(tasks))
+    example = errors[0] if errors else None
+    return Workload(videos=len(tasks), frames=frames, opened=len(drawn), unreadable=len(errors), example=example)
+
+
+def seconds_per_frame_of(output: str) -> float:
+    """Seconds of worker time (both kinds together) that a finished run took for one frame of video.
+
+    Raises:
+        UsageError: ``output`` is not the output of a finished run.
+    """
+    file = join(output, RUN_FILE)
+    try:
+        run = json.loads(read_bytes(file))
+        seconds = run["timings"]["ground_seconds"] + run["timings"]["segment_seconds"]
+        return float(seconds / run["this_run"]["frames"])
+    except (StorageError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(f"{scrub(file)}: tells no rate; it must be the output of a run that has ended") from error
+
+
+def frames_of(task: VideoTask, config: RunConfig) -> int:
+    """Frames of one video that a run would annotate, by its header or list of files.
+
+    Raises:
+        VideoError: It cannot be opened.
+    """
+    total = len(task.frames) if task.frames is not None else _frames_in(task.video)
+    chosen = -(-total // config.frame_stride)
+    return chosen if config.max_frames is None else min(chosen, config.max_frames)
+
+
+def _frames_or_error(task: VideoTask, config: RunConfig) -> int | str:
+    try:
+        return frames_of(task, config)
+    except VideoError as error:
+        return str(error)
+
+
+def _frames_in(location: str) -> int:
+    place = find(location)
+    if place.is_folder:
+        return _images(len(FilesystemStore(place).sizes()), location)
+    if place.path.lower().endswith(ARCHIVE_SUFFIXES):
+        store = open_archive(place, DEFAULT_LIMITS)
+        try:
+            return _images(len(store.sizes()), location)
+        finally:
+            store.close()
+    return 1 if place.suffix in IMAGE_SUFFIXES else _frames_by_header(place)
+
+
+def _images(count: int, location: str) -> int:
+    if not count:
+        raise VideoError(f"{location}: holds no images")
+    return count
+
+
+def _frames_by_header(place: Place) -> int:
+    """The number that the container states, or its duration times its rate."""
+    import av
+
+    with storage_errors(place.location), place.open() as file:
+        try:
+            with av.open(file) as container:
+                streams = container.streams.video
+                if not streams:
+                    raise VideoError(f"{place.location}: has no video stream")
+                stream = streams[0]
+                if stream.frames:
+                    return int(stream.frames)
+                if stream.duration is not None and stream.time_base is not None:
+                    seconds = float(stream.duration * stream.time_base)
+                else:
+                    seconds = (container.duration or 0) / av.time_base
+                return max(1, round(seconds * float(stream.average_rate or 25)))
+        except av.error.FFmpegError as error:
+            raise VideoError(f"{place.location}: is not a readable video ({error.strerror})") from error

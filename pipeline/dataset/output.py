@@ -64,8 +64,13 @@ class OutputDirectory:
 
     @property
     def writer(self) -> DatasetWriter:
-        """A writer for worker processes: it commits as :meth:`commit` does, and can be sent to them."""
-        return DatasetWriter(self.url, {"sa2va_i_pipeline.identity": self._run.get("identity_hash", "")})
+        """A writer for worker processes: it commits as :meth:`commit` does, and can be sent to them.
+
+        Every file says in its metadata what made it: the model and all else that decides masks.
+        """
+        made_by = {name: self._run[name] for name in ("identity", "model") if name in self._run}
+        metadata = {"identity": self._run.get("identity_hash", ""), "made_by": json.dumps(made_by, sort_keys=True)}
+        return DatasetWriter(self.url, {f"sa2va_i_pipeline.{name}": value for name, value in metadata.items()})
 
     def begin(self, *, identity: Mapping[str, Any], description: Mapping[str, Any]) -> None:
         """Create or open the directory, lock it, and bind it to ``identity``.

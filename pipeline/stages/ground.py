@@ -14,6 +14,7 @@ from pipeline.metrics import StageMetrics
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.inference import ground_video
 from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
+from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.guard import attempt
@@ -39,13 +40,13 @@ class Ground:
         self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         device = resolve_device("auto")
-        self.grounder = Grounder.from_checkpoint(
-            files,
-            model,
-            device_of=lambda _: device,
-            dtype=resolve_dtype(config.dtype, device),
-            prompt=config.prompt_template,
-        )
+        dtype, prompt = resolve_dtype(config.dtype, device), config.prompt_template
+        if (config.gpus_per_grounder or 0) > 1:
+            self.grounder = load_spread(files, model, dtype=dtype, prompt=prompt)
+        else:
+            self.grounder = Grounder.from_checkpoint(
+                files, model, device_of=lambda _: device, dtype=dtype, prompt=prompt
+            )
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -3,84 +3,86 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
-from PIL import Image
 from pycocotools import mask as coco
 
 from pipeline.schema import MASKS_SCHEMA
+from tests.bad_inputs import write_inputs
 from tests.conftest import run_job
-
-BAD = {
-    "missing": ("no such", "missing.mp4"),
-    "empty": ("empty", "empty.mp4"),
-    "truncated": ("truncated.mp4", "truncated.mp4"),
-    "no_frames": ("no_frames", "no_frames"),
-    "mixed_sizes": ("mixed_sizes", "mixed_sizes"),
-}
-
-
-def _bad_inputs(folder: Path, clip: Path) -> list[dict]:
-    (folder / "empty.mp4").touch()
-    (folder / "truncated.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
-    (folder / "no_frames").mkdir()
-    (folder / "mixed_sizes").mkdir()
-    for name, size in (("00000", (32, 24)), ("00001", (48, 24))):
-        Image.new("RGB", size).save(folder / "mixed_sizes" / f"{name}.jpg")
-    return [
-        {"video_id": video_id, "video": name, "expression_id": "0", "expression": "the red circle"}
-        for video_id, (_, name) in BAD.items()
-    ]
 
 
 @pytest.fixture(scope="module")
 def run(clips: Path, untrained: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Good clips with bad ones between them, and an empty expression; annotated once for all tests here."""
+    """Good clips with everything of :mod:`tests.bad_inputs` between them, annotated once for all tests here."""
     folder = tmp_path_factory.mktemp("annotate")
     shutil.copytree(clips, folder, dirs_exist_ok=True)
-    lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    good = len(lines)
-    lines[1:1] = _bad_inputs(folder, next((folder / "videos").glob("*.mp4")))
-    lines.append({**lines[0], "expression_id": "blank", "expression": "  "})
-    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    inputs = write_inputs(folder, next((folder / "videos").glob("*.mp4")))
+    good = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
+    half = len(good) // 2
+    lines = [*good[:half], *(one.line() for one in inputs), *good[half:]]
+    (folder / "manifest.jsonl").write_text("".join(lines))
     arguments = ["--manifest", folder / "manifest.jsonl", "--model", untrained, "--output", folder / "out"]
     result = run_job("annotate", *arguments)
-    return folder, good, result, arguments
+    return SimpleNamespace(folder=folder, good=len(good), inputs=inputs, result=result, arguments=arguments)
 
 
 def _rows(folder: Path) -> list[dict]:
     return pq.read_table(folder / "out" / "masks", schema=MASKS_SCHEMA).to_pylist()
 
 
+def _failed(run: SimpleNamespace) -> int:
+    return sum(one.cause is not None for one in run.inputs)
+
+
 def test_exit_code_and_last_line_tell_what_failed(run) -> None:
-    _, _, result, _ = run
-    assert result.returncode == 1, result.stderr
-    assert "6 expressions failed" in result.stdout.splitlines()[-1]
+    assert run.result.returncode == 1, run.result.stderr
+    assert f"{_failed(run)} expressions failed" in run.result.stdout.splitlines()[-1]
 
 
-def test_every_expression_has_its_row_and_good_ones_are_ok(run) -> None:
-    folder, good, _, _ = run
-    rows = _rows(folder)
-    assert len({(row["video_id"], row["expression_id"]) for row in rows}) == good + 6
-    assert sum(row["status"] == "ok" for row in rows) == good
+def test_every_expression_has_its_row(run) -> None:
+    keys = [(row["video_id"], row["expression_id"]) for row in _rows(run.folder)]
+    assert len(keys) == len(set(keys)) == run.good + len(run.inputs)
 
 
-def test_bad_inputs_say_which_file_and_why(run) -> None:
-    folder, _, _, _ = run
-    errors = {row["video_id"]: row["error"] for row in _rows(folder) if row["status"] == "failed"}
-    for video_id, (cause, name) in BAD.items():
-        assert cause in errors[video_id], errors[video_id]
-        assert name in errors[video_id], errors[video_id]
-    assert "expression is empty" in errors["clip0"]
+def test_every_input_meets_its_fate(run) -> None:
+    rows = {(row["video_id"], row["expression_id"]): row for row in _rows(run.folder)}
+    for one in run.inputs:
+        row = rows[one.video_id or one.name, one.expression_id]
+        assert row["expression"] == one.expression
+        if one.cause is None:
+            assert row["status"] == "ok", (one.name, row["error"])
+        else:
+            assert row["status"] == "failed", one.name
+            assert one.cause in row["error"], (one.name, row["error"])
+            assert one.video in row["error"] or "expression" in row["error"], (one.name, row["error"])
+
+
+def test_good_clips_are_what_they_are_without_bad_ones(run, clips: Path, untrained: Path, tmp_path: Path) -> None:
+    clean = run_job(
+        "annotate", "--manifest", clips / "manifest.jsonl", "--model", untrained, "--output", tmp_path / "out"
+    )
+    assert clean.returncode == 0, clean.stderr
+    rows = {(row["video_id"], row["expression_id"]): row for row in _rows(run.folder)}
+    alone = _rows(tmp_path)
+    assert len(alone) == run.good
+    for row in alone:
+        assert rows[row["video_id"], row["expression_id"]] == row
+
+
+def test_nothing_is_written_outside_the_output(run) -> None:
+    outside = {path.name for path in run.folder.parent.iterdir()} | {path.name for path in run.folder.iterdir()}
+    assert not any("climbs" in name or "stream" in name for name in outside)
+    assert all(path.suffix == ".parquet" and len(path.name) < 80 for path in (run.folder / "out" / "masks").iterdir())
 
 
 def test_masks_have_the_size_and_length_of_the_video(run) -> None:
-    folder, _, _, _ = run
-    for row in (row for row in _rows(folder) if row["status"] == "ok"):
+    for row in (row for row in _rows(run.folder) if row["video_id"].startswith("clip")):
         assert len(row["frames"]) == len(row["masks"]) == len(row["areas"]) == len(row["scores"]) == 8
         assert row["keyframes"] == [0, 1, 3, 5, 7]
         for rle, area in zip(row["masks"], row["areas"], strict=True):
@@ -90,33 +92,30 @@ def test_masks_have_the_size_and_length_of_the_video(run) -> None:
 
 
 def test_datasets_and_duckdb_read_it(run) -> None:
-    folder, good, _, _ = run
-    loaded = load_dataset(str(folder / "out"), split="train", cache_dir=str(folder / "cache"))
-    assert len(loaded) == good + 6
-    query = f"select count(*) from read_parquet('{folder}/out/masks/*.parquet') where status = 'ok'"
-    assert duckdb.connect().execute(query).fetchall() == [(good,)]
+    loaded = load_dataset(str(run.folder / "out"), split="train", cache_dir=str(run.folder / "cache"))
+    assert len(loaded) == run.good + len(run.inputs)
+    query = f"select count(*) from read_parquet('{run.folder}/out/masks/*.parquet') where status = 'failed'"
+    assert duckdb.connect().execute(query).fetchall() == [(_failed(run),)]
 
 
 def test_run_json_says_what_was_run(run) -> None:
-    folder, good, _, _ = run
-    record = json.loads((folder / "out" / "run.json").read_text())
-    assert record["counts"]["expressions"] == good + 6
+    record = json.loads((run.folder / "out" / "run.json").read_text())
+    assert record["counts"]["expressions"] == run.good + len(run.inputs)
     assert record["identity"]["num_keyframes"] == 5
     assert {"torch", "ray", "sam2"} <= record["versions"].keys()
 
 
 def test_started_again_nothing_is_done_twice(run) -> None:
-    folder, _, _, arguments = run
-    before = {path: path.stat().st_mtime_ns for path in (folder / "out" / "masks").iterdir()}
-    result = run_job("annotate", *arguments, timeout_s=60)
+    before = {path: path.stat().st_mtime_ns for path in (run.folder / "out" / "masks").iterdir()}
+    result = run_job("annotate", *run.arguments, timeout_s=120)
     assert result.returncode == 1
-    assert "8 of them already done" in result.stdout
-    assert {path: path.stat().st_mtime_ns for path in (folder / "out" / "masks").iterdir()} == before
+    videos = len(before)
+    assert f"{videos} videos in the manifest, {videos} of them already done" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in (run.folder / "out" / "masks").iterdir()} == before
 
 
 def test_another_configuration_does_not_mix_in(run) -> None:
-    *_, arguments = run
-    result = run_job("annotate", *arguments, "--num-keyframes", "3", timeout_s=60)
+    result = run_job("annotate", *run.arguments, "--num-keyframes", "3", timeout_s=120)
     assert result.returncode == 2
     assert "num_keyframes: 5 -> 3" in result.stderr
 

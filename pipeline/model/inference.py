@@ -1,11 +1,13 @@
 """One video through the model: grounding its keyframes, then segmenting its frames as they stream in."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.procedure import Procedure
@@ -13,6 +15,10 @@ from pipeline.model.propagation import FrameMasks, Propagation
 from pipeline.model.segmenter import FrameFeatures, Segmenter, masks_at
 from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
+
+FRAMES_BEHIND = 2
+"""Frames whose masks are still on their way from the GPU when the next one is begun."""
+_PIXELS_AT_ONCE = 2**22  # of masks brought to full size together
 
 
 def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[int]:
@@ -38,12 +44,14 @@ def ground_video(
 
 @dataclass(kw_only=True)
 class SegmentOptions:
-    """How frames and objects go through the segmenter; none of it changes a mask."""
+    """How frames and objects go through the segmenter; nothing but ``merge_tracks`` changes a mask."""
 
     frames_per_batch: int = 1
     """Frames the image encoder takes at once."""
     max_objects: int = 16
     """Objects propagated at once; halved by itself when GPU memory runs out."""
+    merge_tracks: float | None = None
+    """Objects whose first masks have at least this IoU on every keyframe share one track (none: only equal ones do)."""
 
 
 @dataclass
@@ -53,10 +61,12 @@ class TrackEvidence:
     Attributes:
         keyframes: Indices of the keyframes.
         keyframe_ious: float32 ``[K, O]``, IoU the fine-tuned decoder predicts for its chosen first masks.
+        shared_with: For each object the first object whose track it has; its own number if it shares with none.
     """
 
     keyframes: list[int]
     keyframe_ious: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    shared_with: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,15 @@ class SegmentedFrame:
 
     Attributes:
         index: Of the frame.
-        masks: bool ``[O, H, W]``.
-        presence: float32 ``[O]``, SAM 2's confidence 0..1 that the object is there.
+        masks: bool ``[tracks, H, W]``, column by column in memory, as run-length encoding reads them.
+        presence: float32 ``[tracks]``, SAM 2's confidence 0..1 that the object is there.
+        track_of: For each object, its row in these; objects with the same first masks have one in common.
     """
 
     index: int
     masks: np.ndarray
     presence: np.ndarray
+    track_of: Sequence[int]
 
 
 def segment_video(
@@ -100,12 +112,43 @@ def segment_video(
     Raises:
         VideoError: a frame cannot be read.
     """
-    for frame in propagate(
-        segmenter, source, prompts, procedure, num_keyframes, options=options, on_keyframes=on_keyframes
-    ):
+    side = segmenter.config.image_size
+    waiting: deque[Callable[[], SegmentedFrame]] = deque()
+    steps = _propagate(segmenter, source, prompts, procedure, num_keyframes, options or SegmentOptions(), on_keyframes)
+    for propagation, frame in steps:
         with torch.inference_mode():
-            masks = masks_at(frame.logits, source.height, source.width, through=segmenter.config.image_size)
-            yield SegmentedFrame(frame.index, masks.cpu().numpy(), frame.object_score.sigmoid().cpu().numpy())
+            masks = final_masks(frame.logits, source.height, source.width, side)
+            waiting.append(_on_host(frame, masks, propagation.track_of))
+        if len(waiting) > FRAMES_BEHIND or masks.device.type == "cpu":
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
+
+
+def final_masks(logits: Tensor, height: int, width: int, side: int) -> Tensor:
+    """Propagated logits ``[O, s, s]`` to masks, bool ``[O, width, height]``: transposed, as run-lengths are counted."""
+    at_once = max(1, _PIXELS_AT_ONCE // max(side * side, height * width))
+    parts = [masks_at(part, height, width, through=side).transpose(1, 2) for part in logits.split(at_once)]
+    return torch.cat(parts)
+
+
+def _on_host(frame: FrameMasks, transposed: Tensor, track_of: Sequence[int]) -> Callable[[], SegmentedFrame]:
+    """Start copying a frame's masks to the host; the function returned waits for that."""
+    presence = frame.object_score.sigmoid()
+    if transposed.device.type == "cpu":
+        arrays = transposed.numpy(), presence.numpy()
+        return lambda: SegmentedFrame(frame.index, arrays[0].transpose(0, 2, 1), arrays[1], track_of)
+    copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (transposed, presence)]
+    for copy, tensor in zip(copies, (transposed, presence), strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def finish() -> SegmentedFrame:
+        done.synchronize()
+        return SegmentedFrame(frame.index, copies[0].numpy().transpose(0, 2, 1), copies[1].numpy(), track_of)
+
+    return finish
 
 
 def propagate(
@@ -119,9 +162,27 @@ def propagate(
     on_keyframes: Callable[[TrackEvidence], None] | None = None,
     on_propagation: Callable[[Propagation], None] | None = None,
 ) -> Iterator[FrameMasks]:
-    """As :func:`segment_video`, giving low-resolution logits and memory instead of masks."""
-    options = options or SegmentOptions()
+    """As :func:`segment_video`, giving low-resolution logits and memory of every object instead of masks."""
+    told = False
+    steps = _propagate(segmenter, source, prompts, procedure, num_keyframes, options or SegmentOptions(), on_keyframes)
+    for propagation, frame in steps:
+        if on_propagation is not None and not told:
+            on_propagation(propagation)
+            told = True
+        yield frame.rows(propagation.track_of)
+
+
+def _propagate(
+    segmenter: Segmenter,
+    source: FrameSource,
+    prompts: np.ndarray,
+    procedure: Procedure,
+    num_keyframes: int,
+    options: SegmentOptions,
+    on_keyframes: Callable[[TrackEvidence], None] | None,
+) -> Iterator[tuple[Propagation, FrameMasks]]:
     keyframes = keyframes_of(source, procedure, num_keyframes)
+    others = sorted(set(range(len(source))) - set(keyframes))
     propagation = Propagation(
         segmenter,
         procedure,
@@ -131,31 +192,40 @@ def propagate(
         width=source.width,
         max_objects=options.max_objects,
     )
-    for index, features in _encoded(segmenter, source, keyframes, options.frames_per_batch):
+    pictures = _read(source, keyframes, others, segmenter.config.image_size)
+    for index, features in _encoded(segmenter, zip(keyframes, pictures, strict=False), options.frames_per_batch):
         propagation.add_keyframe(index, features)
+    shared_with = propagation.share(options.merge_tracks)
     if on_keyframes is not None:
         best = [propagation.first_masks(index).ious.amax(1).cpu().numpy() for index in keyframes]
-        on_keyframes(TrackEvidence(keyframes, np.stack(best)))
-    if on_propagation is not None:
-        on_propagation(propagation)
-    others = [index for index in range(len(source)) if index not in set(keyframes)]
-    tracked = _encoded(segmenter, source, others, options.frames_per_batch)
+        on_keyframes(TrackEvidence(keyframes, np.stack(best), shared_with))
+    tracked = _encoded(segmenter, zip(others, pictures, strict=True), options.frames_per_batch)
     for index in range(len(source)):
         if index in propagation.keyframe_indices:
-            yield propagation.keyframe_masks(index)
+            yield propagation, propagation.keyframe_masks(index)
         else:
             frame_index, features = next(tracked)
             assert frame_index == index
-            yield propagation.track(index, features)
+            yield propagation, propagation.track(index, features)
+
+
+def _read(source: FrameSource, keyframes: Sequence[int], others: Sequence[int], side: int) -> Iterator[np.ndarray]:
+    """Pictures of the keyframes, then of the others, which are decoded from before the last keyframe is handed out."""
+    following: Iterator[np.ndarray] = iter(())
+    for number, picture in enumerate(source.read(keyframes, side=side)):
+        if number == len(keyframes) - 1 and others:
+            following = source.read(others, side=side)
+        yield picture
+    yield from following
 
 
 def _encoded(
-    segmenter: Segmenter, source: FrameSource, indices: Sequence[int], batch: int
+    segmenter: Segmenter, pictures: Iterator[tuple[int, np.ndarray]], batch: int
 ) -> Iterator[tuple[int, FrameFeatures]]:
-    """Frames of ``indices`` through the image encoder, ``batch`` at a time."""
-    frames = source.read(indices, side=segmenter.config.image_size)
-    pairs = zip(indices, frames, strict=True)
-    while part := list(islice(pairs, batch)):
-        encoded = segmenter.encode(torch.from_numpy(np.stack([frame for _, frame in part])))
-        for (index, _), features in zip(part, encoded, strict=True):
+    """Frames through the image encoder, ``batch`` at a time."""
+    while part := list(islice(pictures, batch)):
+        frames = torch.from_numpy(np.stack([picture for _, picture in part]))
+        if segmenter.device.type == "cuda":
+            frames = frames.pin_memory()  # else the copy to the GPU would wait for what is queued there
+        for (index, _), features in zip(part, segmenter.encode(frames), strict=True):
             yield index, features

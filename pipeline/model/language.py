@@ -1,14 +1,15 @@
 """The language model: its architecture from the published config, and greedy replies to many prompts at once."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers.cache_utils import DynamicLayer
 
+from pipeline.model.fast_linear import use_fast_linear
 from pipeline.model.prompt import PromptBuilder
 
 MAX_REPLY_TOKENS = 2048
@@ -24,7 +25,9 @@ def build_language_model(values: Mapping[str, Any]) -> PreTrainedModel:
         config = _internlm2_as_llama(values)
         model_class = LlamaForCausalLM
     config._attn_implementation = "sdpa"
-    return model_class(config)
+    model = model_class(config)
+    use_fast_linear(model)
+    return model
 
 
 def _internlm2_as_llama(values: Mapping[str, Any]) -> LlamaConfig:
@@ -118,7 +121,7 @@ class ReplyReader:
             if len(reply.ids) <= 64:
                 counts[tuple(reply.ids)] = counts.get(tuple(reply.ids), 0) + 1
         if counts and tuple(self.proposal) not in counts:
-            self.proposal = list(max(counts, key=lambda ids: counts[ids]))
+            self.proposal = list(max(counts.items(), key=lambda item: item[1])[0])
 
     def _prefill(self, ids: Sequence[int], image_embeds: Tensor) -> DynamicCache:
         device = image_embeds.device
@@ -130,13 +133,21 @@ class ReplyReader:
         self._forward(inputs_embeds=embeds, past_key_values=cache)
         return cache
 
-    def _forward(self, **inputs: Any) -> Tensor:
+    def _forward(self, **inputs: Tensor | DynamicCache | None) -> Tensor:
         self.forward_passes += 1
         return self.model.model(use_cache=True, **inputs).last_hidden_state
 
     def _rows(self, cache: DynamicCache, count: int) -> DynamicCache:
-        rows = copy.deepcopy(cache)
-        rows.batch_repeat_interleave(count)
+        """A cache of ``count`` rows, as views of the content: a layer is copied when it grows, and not before."""
+        rows = DynamicCache(config=self.model.config)
+        for layer, source in zip(rows.layers, cache.layers, strict=True):
+            assert isinstance(layer, DynamicLayer)
+            assert isinstance(source, DynamicLayer)
+            assert source.keys is not None
+            assert source.values is not None
+            layer.lazy_initialization(source.keys, source.values)
+            layer.keys = source.keys.expand(count, -1, -1, -1)
+            layer.values = source.values.expand(count, -1, -1, -1)
         return rows
 
     def _step(
@@ -153,7 +164,7 @@ class ReplyReader:
         Returns:
             Hidden states ``[rows, longest, D]`` and the bool mask of real new positions ``[rows, longest]``.
         """
-        device = self.model.get_input_embeddings().weight.device
+        device = embedding_device(self.model)
         longest = max(map(len, inputs))
         ids = torch.zeros(len(inputs), longest, dtype=torch.long)
         real = torch.zeros(len(inputs), longest, dtype=torch.bool)
@@ -163,12 +174,12 @@ class ReplyReader:
         ids, real = ids.to(device), real.to(device)
         cached = torch.zeros(len(inputs), 0, dtype=torch.bool, device=device) if before is None else before
         prefix = torch.ones(len(inputs), shared, dtype=torch.bool, device=device)
-        attend = torch.cat([prefix, cached, real], dim=1)
         start = shared + cached.sum(1, keepdim=True)
         positions = start + (real.cumsum(1) - 1).clamp(min=0)
-        hidden = self._forward(
-            input_ids=ids, attention_mask=attend.long(), position_ids=positions, past_key_values=cache
-        )
+        # without padding there is nothing to mask but the future, which needs no mask of its own
+        is_padded = before is not None or min(map(len, inputs)) < longest
+        attend = torch.cat([prefix, cached, real], dim=1).long() if is_padded else None
+        hidden = self._forward(input_ids=ids, attention_mask=attend, position_ids=positions, past_key_values=cache)
         return hidden, real
 
     def _verify(
@@ -230,7 +241,7 @@ class ReplyReader:
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    first, last = min(prompts), max(prompts)
+    first, last = min(map(list, prompts)), max(map(list, prompts))
     length = 0
     for a, b in zip(first, last, strict=False):
         if a != b:
@@ -239,6 +250,8 @@ def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return length
 
 
-def embedding_device(model: nn.Module) -> torch.device:
+def embedding_device(model: PreTrainedModel) -> torch.device:
     """Device that input ids go to."""
-    return model.get_input_embeddings().weight.device
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight.device

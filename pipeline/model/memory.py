@@ -1,6 +1,6 @@
 """The memory of tracked objects: what past (and conditioning) frames left behind, and attending to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -28,7 +28,7 @@ class MemoryEntry:
     features: Tensor
     pointer: Tensor
 
-    def rows(self, part: slice) -> "MemoryEntry":
+    def rows(self, part: Sequence[int]) -> "MemoryEntry":
         """The entry of some of the objects."""
         return MemoryEntry(self.features[part], self.pointer[part])
 
@@ -66,7 +66,7 @@ class MemoryBank:
         found += [self.tracked[index - d].pointer for d in range(1, reach) if index - d in self.tracked]
         return found
 
-    def rows(self, part: slice) -> "MemoryBank":
+    def rows(self, part: Sequence[int]) -> "MemoryBank":
         """The bank of some of the objects."""
         return MemoryBank(
             self.num_frames,

@@ -4,7 +4,7 @@ All objects of a video go through together, over frame features that are compute
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from pipeline.errors import CheckpointError
 from pipeline.model.memory import MemoryBank, MemoryEntry, ProjectedMemories, recall
 from pipeline.model.procedure import Procedure
 from pipeline.model.segmenter import NO_OBJECT_LOGIT, DecodedMasks, FrameFeatures, Segmenter, masks_at
+from pipeline.model.sharing import shared_tracks
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,13 @@ class FrameMasks:
     logits: Tensor
     object_score: Tensor
     entry: MemoryEntry
+
+    def rows(self, part: Sequence[int]) -> "FrameMasks":
+        """Of some of the objects, or of some of them several times."""
+        chosen = list(part)
+        if chosen == list(range(len(self.logits))):
+            return self
+        return FrameMasks(self.index, self.logits[chosen], self.object_score[chosen], self.entry.rows(chosen))
 
 
 class ObjectBatch:
@@ -149,32 +157,32 @@ class ObjectBatch:
     def split(self) -> list["ObjectBatch"]:
         """Two batches of half the objects, each with its part of the memory."""
         half = len(self) // 2
-        parts = []
-        for part in (slice(None, half), slice(half, None)):
-            # memory is short: together the halves keep half of what the whole could
-            batch = ObjectBatch(
-                self.segmenter,
-                self.procedure,
-                self.prompts[part],
-                self.bank.num_frames,
-                *self.size,
-                cache_bytes=self.projected.budget_bytes // 4,
-            )
-            batch.bank = self.bank.rows(part)
-            batch.keyframes = {i: _rows(masks, part) for i, masks in self.keyframes.items()}
-            batch.first_masks = {
-                i: DecodedMasks(m.logits[part], m.ious[part], m.token[part], m.object_score[part])
-                for i, m in self.first_masks.items()
-            }
-            parts.append(batch)
-        return parts
+        # memory is short: together the halves keep half of what the whole could
+        budget = self.projected.budget_bytes // 4
+        return [self.rows(range(half), budget), self.rows(range(half, len(self)), budget)]
+
+    def rows(self, part: Sequence[int], cache_bytes: int | None = None) -> "ObjectBatch":
+        """A batch of some of the objects, each with its part of the memory."""
+        budget = self.projected.budget_bytes if cache_bytes is None else cache_bytes
+        chosen = list(part)
+        batch = ObjectBatch(
+            self.segmenter, self.procedure, self.prompts[chosen], self.bank.num_frames, *self.size, cache_bytes=budget
+        )
+        batch.bank = self.bank.rows(chosen)
+        batch.keyframes = {i: masks.rows(chosen) for i, masks in self.keyframes.items()}
+        batch.first_masks = {i: masks.rows(chosen) for i, masks in self.first_masks.items()}
+        return batch
 
 
 class Propagation:
     """One video going through SAM 2 with all its objects.
 
-    Usage: :meth:`add_keyframe` for every distinct keyframe, then :meth:`track` for every other frame in time order;
-    :meth:`keyframe_masks` gives the keyframes' own output.
+    Usage: :meth:`add_keyframe` for every distinct keyframe, :meth:`share`, then :meth:`track` for every other frame in
+    time order; :meth:`keyframe_masks` gives the keyframes' own output.
+
+    Attributes:
+        track_of: For each object, the row of :meth:`track`'s and :meth:`keyframe_masks`' output that is its own. Before
+            :meth:`share` every object has its own row.
     """
 
     def __init__(
@@ -192,6 +200,10 @@ class Propagation:
         self.segmenter = segmenter
         parts = prompts.to(segmenter.device, torch.float32).split(max_objects)
         self.batches = [ObjectBatch(segmenter, procedure, part, num_frames, height, width) for part in parts]
+        self.size = height, width
+        self.handover = procedure.handover
+        self.track_of = list(range(len(prompts)))
+        self._first_masks: dict[int, DecodedMasks] = {}
 
     @torch.inference_mode()
     def add_keyframe(self, index: int, features: FrameFeatures) -> None:
@@ -200,8 +212,36 @@ class Propagation:
             self._each(lambda batch: batch.add_keyframe(index, features))
 
     @torch.inference_mode()
+    def share(self, merge_iou: float | None = None) -> list[int]:
+        """Let objects go on as one track whose first masks are the same on all keyframes; call it after the last one.
+
+        What follows depends on the keyframes' masks alone (where logits are handed over: on the logits), so the result
+        is the same as without sharing.
+
+        Args:
+            merge_iou: Also share where the first masks agree this much on every keyframe. This changes masks.
+
+        Returns:
+            For each object the first object whose track it has; its own number if it shares with none before it.
+        """
+        self._first_masks = {index: self.first_masks(index) for index in self.keyframe_indices}
+        logits = [masks.logits for masks in self._first_masks.values()]
+        owner = shared_tracks(logits, self.size, exact_logits=self.handover == "logits", merge_iou=merge_iou)
+        owners = sorted(set(owner))
+        self.track_of = [owners.index(number) for number in owner]
+        if len(owners) < len(owner):
+            start, kept = 0, []
+            for batch in self.batches:
+                part = [number - start for number in owners if start <= number < start + len(batch)]
+                start += len(batch)
+                if part:
+                    kept.append(batch.rows(part))
+            self.batches = kept
+        return owner
+
+    @torch.inference_mode()
     def track(self, index: int, features: FrameFeatures) -> FrameMasks:
-        """Masks of all objects on the next frame that is no keyframe."""
+        """Masks of all tracks on the next frame that is no keyframe."""
         with self.segmenter.autocast():
             return _join(self._each(lambda batch: batch.track(index, features)))
 
@@ -210,7 +250,9 @@ class Propagation:
         return _join([batch.keyframes[index] for batch in self.batches])
 
     def first_masks(self, index: int) -> DecodedMasks:
-        """What the fine-tuned decoder said on a keyframe."""
+        """What the fine-tuned decoder said on a keyframe, about every object."""
+        if index in self._first_masks:
+            return self._first_masks[index]
         found = [batch.first_masks[index] for batch in self.batches]
         return DecodedMasks(*(torch.cat([getattr(m, name) for m in found]) for name in DecodedMasks.__annotations__))
 
@@ -244,10 +286,6 @@ def check_procedure(segmenter: Segmenter, procedure: Procedure) -> None:
             "this is a Sa2VA checkpoint: it has no original mask decoder to propagate with; use --procedure sa2va, or "
             "make a Sa2VA-i checkpoint of it with jobs/convert.py"
         )
-
-
-def _rows(masks: FrameMasks, part: slice) -> FrameMasks:
-    return FrameMasks(masks.index, masks.logits[part], masks.object_score[part], masks.entry.rows(part))
 
 
 def _join(parts: list[FrameMasks]) -> FrameMasks:

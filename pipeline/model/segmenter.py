@@ -1,6 +1,6 @@
 """SAM 2 with both mask decoders: what is computed from one frame, shared by every object of a video."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -63,6 +63,11 @@ class DecodedMasks:
     ious: Tensor
     token: Tensor
     object_score: Tensor
+
+    def rows(self, part: Sequence[int]) -> "DecodedMasks":
+        """Of some of the objects."""
+        chosen = list(part)
+        return DecodedMasks(self.logits[chosen], self.ious[chosen], self.token[chosen], self.object_score[chosen])
 
 
 class Segmenter(nn.Module):
@@ -197,7 +202,7 @@ class Segmenter(nn.Module):
         return DecodedMasks(masks[rows, best].float(), ious.float(), tokens[rows, best], object_score[:, 0].float())
 
     def pointer(self, token: Tensor, present: Tensor) -> Tensor:
-        """Object pointer ``[O, C]`` of decoder tokens; the fixed "no object" one where not ``present`` (bool ``[O]``)."""
+        """Object pointer ``[O, C]`` of decoder tokens; the "no object" pointer where not ``present`` (bool ``[O]``)."""
         return torch.where(present[:, None], self.sam2.obj_ptr_proj(token), self.sam2.no_obj_ptr).float()
 
     def encode_memory(self, features: FrameFeatures, logits: Tensor) -> Tensor:

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.dataset.rle import areas_and_bboxes, encode_masks
+from pipeline.model.background import Background
 from pipeline.model.inference import SegmentedFrame
 from pipeline.schema import Rle
+
+FRAMES_AHEAD = 4
+"""Frames that may wait for the encoder of run-lengths."""
 
 
 @dataclass
@@ -30,17 +34,25 @@ class Track:
 
 
 def collect_tracks(frames: Iterable[SegmentedFrame], count: int) -> list[Track]:
-    """Encode the masks of ``count`` objects as they come, frame by frame in time order."""
+    """Encode the masks of ``count`` objects as they come, frame by frame in time order.
+
+    Encoding runs in a thread of its own, so that the model works on the next frames meanwhile.
+    """
     tracks = [Track() for _ in range(count)]
-    for frame in frames:
-        encoded = encode_masks(frame.masks)
-        areas, bboxes = areas_and_bboxes(encoded)
-        for track, rle, area, bbox, presence in zip(tracks, encoded, areas, bboxes, frame.presence, strict=True):
-            track.masks.append(rle)
-            track.areas.append(area)
-            track.bboxes.append(bbox)
-            track.scores.append(float(presence))
+    with Background[SegmentedFrame](lambda frame: _add(tracks, frame), ahead=FRAMES_AHEAD) as encoder:
+        for frame in frames:
+            encoder.put(frame)
     return tracks
+
+
+def _add(tracks: Sequence[Track], frame: SegmentedFrame) -> None:
+    encoded = encode_masks(frame.masks)
+    areas, bboxes = areas_and_bboxes(encoded)
+    for track, row in zip(tracks, frame.track_of, strict=True):
+        track.masks.append(encoded[row])
+        track.areas.append(areas[row])
+        track.bboxes.append(bboxes[row])
+        track.scores.append(float(frame.presence[row]))
 
 
 def track_score(seg_probability: float, keyframe_ious: Sequence[float] | np.ndarray) -> float:

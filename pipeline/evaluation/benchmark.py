@@ -140,7 +140,7 @@ def _time_processes(pictures: list[bytes], annotations: RleAnnotations, clips: i
     warm_up = 0 if processes == 1 else 2 * processes  # whole clips: a short one would be done before all workers are up
     items = [(pictures, annotations)] * (warm_up + clips)
     started = time.perf_counter()
-    for done, _ in enumerate(map_tasks(_score_clip, items, processes), start=1):
+    for done, _ in enumerate(map_tasks(_score_clip, items, processes, address="local"), start=1):
         if done == warm_up:
             started = time.perf_counter()
     return time.perf_counter() - started

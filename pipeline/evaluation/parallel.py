@@ -8,24 +8,26 @@ from pipeline import cluster
 T = TypeVar("T")
 
 
-def map_tasks(function: Callable[..., T], items: Iterable[tuple[Any, ...]], workers: int) -> Iterator[T]:
+def map_tasks(
+    function: Callable[..., T], items: Iterable[tuple[Any, ...]], workers: int, *, address: str | None = None
+) -> Iterator[T]:
     """Yield ``function(*item)`` for every item, in any order.
 
     Args:
         function: Module-level, so that a worker process can import it.
         items: Argument tuples; drawn only as fast as they are worked off.
-        workers: With 1 everything happens in this process, else as that many Ray tasks at a time, on the cluster
-            that ``cluster.connect`` finds or starts.
+        workers: With 1 everything happens in this process, else as that many Ray tasks at a time.
+        address: The cluster for them, as for ``cluster.connect``.
     """
     if workers <= 1:
         for item in items:
             yield function(*item)
         return
-    cluster.prepare()
+    cluster.prepare(address)
     import ray
 
     joined_here = not ray.is_initialized()
-    cluster.connect()
+    cluster.connect(address)
     try:
         task = ray.remote(num_cpus=1)(function)
         running: list[Any] = []

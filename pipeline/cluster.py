@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -43,7 +44,7 @@ def connect(address: str | None = None) -> bool:
         return False
     try:
         ray.init(address=where, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise PipelineError(
             f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
         ) from error
@@ -65,6 +66,16 @@ def request_resources(bundles: list[dict[str, float]]) -> None:
 
 
 def _resolve(address: str | None) -> str:
-    # `ray start` notes its address in this file (see the documentation of ray.init)
-    started = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
-    return address or os.environ.get("RAY_ADDRESS") or ("auto" if started.is_file() else "local")
+    return address or os.environ.get("RAY_ADDRESS") or ("auto" if _is_running_here() else "local")
+
+
+def _is_running_here() -> bool:
+    """Whether ``ray start`` left a cluster on this machine that still listens."""
+    # it notes its address in this file (see the documentation of ray.init) and leaves it behind when it is killed
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"  # noqa: S108
+    try:
+        host, _, port = noted.read_text(encoding="utf-8").strip().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=1):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -18,7 +18,7 @@ from pipeline.config import RunConfig
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.writer import DatasetWriter
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StorageError
 from pipeline.manifest import read_manifest
 from pipeline.metrics import RunMetrics
 from pipeline.model.locate import PinnedModel, fetch_model, pin_model
@@ -128,7 +128,9 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
     ]
     if seconds_per_frame is not None:
         hours = work.frames * seconds_per_frame / 3600
-        lines.append(f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker")
+        lines.append(
+            f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
+        )
     return "\n".join(lines)
 
 
@@ -160,7 +162,10 @@ def run_graph(
         num_cpus=WRITE_CPUS,
     )
     try:
-        yield from written.iter_rows()
+        for row in written.iter_rows():
+            if row["fatal"]:
+                raise StorageError(row["fatal"])
+            yield row
     except ray.exceptions.RayError as error:
         raise _cause(error) from error
 
@@ -194,10 +199,10 @@ def _configure() -> None:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error of ours that made Ray give up, if there is one."""
+    """The error of ours that made Ray give up, if there is one; Ray's own carries it with a stack trace as its text."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, PipelineError):
+        if isinstance(seen, PipelineError) and not isinstance(seen, ray.exceptions.RayError):
             return seen
         inner = getattr(seen, "cause", None)
         seen = inner if isinstance(inner, BaseException) else seen.__cause__

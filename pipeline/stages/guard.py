@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from pipeline.errors import PipelineError, StorageError
+from pipeline.errors import PipelineError
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,12 @@ def describe(error: BaseException) -> str:
 def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]) -> T:
     """Run ``work`` for one video; whatever goes wrong with it becomes the result of ``on_failure(message)``.
 
-    Storage that is gone for good is no fault of the video and is raised. A CUDA context that an error has poisoned
-    fails everything after it, so the process ends instead; Ray starts another and the attempt counts.
+    A CUDA context that an error has poisoned fails everything after it, so the process ends instead; Ray starts another
+    and the attempt counts.
     """
     about = {"video_id": video_id}
     try:
         return work()
-    except StorageError:
-        raise
     except PipelineError as error:
         log.warning("video %s: %s", video_id, describe(error), extra=about)
         return on_failure(describe(error))

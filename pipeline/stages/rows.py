@@ -47,6 +47,7 @@ WRITTEN_SCHEMA = pa.schema(
         pa.field("expressions", pa.int64()),
         pa.field("failed", pa.int64()),
         pa.field("error", pa.string()),
+        pa.field("fatal", pa.string()),
         pa.field("frames_done", pa.int64()),
         pa.field("ground_seconds", pa.float64()),
         pa.field("segment_seconds", pa.float64()),

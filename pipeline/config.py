@@ -71,9 +71,9 @@ class RunConfig:
     segmenters: int | str | list[int] | None = None
     """Workers that run SAM 2, likewise."""
     gpus_per_grounder: float | None = None
-    """GPUs of one grounder; a fraction shares a GPU."""
+    """GPUs of one grounder; a fraction shares a GPU, two or more spread the language model's layers over them."""
     gpus_per_segmenter: float | None = None
-    """GPUs of one segmenter."""
+    """GPUs of one segmenter: at most one."""
     ground_on: str | None = None
     """Nodes that grounders run on: those with this accelerator type (``A100``) or custom resource (``big``; ``big=1``
     takes a whole unit for each worker)."""
@@ -106,6 +106,8 @@ class RunConfig:
             share = getattr(self, name)
             if share is not None and (share < 0 or (share > 1 and share != int(share))):
                 raise UsageError(f"{name} is {share}; it must be 0, a fraction below 1, or a whole number")
+        if (self.gpus_per_segmenter or 0) > 1:
+            raise UsageError(f"gpus_per_segmenter is {self.gpus_per_segmenter}; a segmenter uses at most one GPU")
         if self.decode_timeout_s <= 0:
             raise UsageError(f"decode_timeout_s is {self.decode_timeout_s}; it must be positive")
         check_prompt(self.prompt_template)

@@ -159,6 +159,7 @@ def test_a_file_that_holds_no_weights_is_refused_and_not_executed(content, sa2va
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("variant", ["qwen2", "internlm2"], ids=["single file", "sharded"])
 def test_full_size_converter_test_of_the_golden_data(variant, tmp_path):
     source = make_variant(tmp_path, variant, 0, "sa2va", "bf16", "--sam2-pt", str(tmp_path / "B.pt"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import CheckpointError
+from pipeline.config import RunConfig
+from pipeline.errors import CheckpointError, UsageError
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
 from pipeline.model.sa2va import open_checkpoint
@@ -72,6 +73,12 @@ def _fine_places(grounder: Grounder) -> list[str]:
     names += [f"language_model.model.{name}" for name in ("embed_tokens", "norm", "rotary_emb")]
     vision = [f"tower.vision_model.encoder.layer.{i}" for i in range(len(grounder.tower.vision_model.encoder.layer))]
     return [*names, *vision, "tower.vision_model.embeddings", "tower.mlp1", "language_model.lm_head", "text_hidden_fcs"]
+
+
+def test_a_segmenter_is_never_split():
+    RunConfig(manifest="m", model="nano", output="o", gpus_per_grounder=2, gpus_per_segmenter=1)
+    with pytest.raises(UsageError, match="gpus_per_segmenter"):
+        RunConfig(manifest="m", model="nano", output="o", gpus_per_segmenter=2)
 
 
 @pytest.mark.gpu

@@ -9,7 +9,7 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 
 from pipeline.model.config import ModelConfig
-from pipeline.model.language import Reply, ReplyReader, build_language_model
+from pipeline.model.language import Reply, ReplyReader, build_language_model, embedding_device
 from pipeline.model.names import place_in_grounder
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
 from pipeline.model.tokenizer import load_tokenizer
@@ -102,8 +102,7 @@ class Grounder(nn.Module):
         """As :meth:`ground`, from the image tokens ``[N, tokens_per_tile, D]``."""
         blocks = [len(tokens)] if one_image else [1] * len(tokens)
         prompts = [self.replies.prompts.ids(expression, blocks) for expression in expressions]
-        device = self.language_model.get_input_embeddings().weight.device
-        replies = self.replies.read(prompts, tokens.flatten(0, 1).to(device))
+        replies = self.replies.read(prompts, tokens.flatten(0, 1).to(embedding_device(self.language_model)))
         return [self._grounding(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
     def _grounding(self, prompt: list[int], reply: Reply) -> Grounding:

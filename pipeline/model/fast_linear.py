@@ -11,7 +11,6 @@ import torch
 from sam2.modeling.sam2_utils import MLP
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import register_flop_formula
 
 AVAILABLE = (
     torch.backends.mkldnn.is_available()
@@ -97,11 +96,3 @@ def _gelu_mlp_layers(module: nn.Module) -> nn.ModuleList | None:
     if not isinstance(module, MLP) or not isinstance(module.act, nn.GELU) or module.act.approximate != "none":
         return None
     return module.layers if len(module.layers) == 2 and not module.sigmoid_output else None
-
-
-if AVAILABLE:
-
-    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-    def _product_flops(rows: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-        """Tells :mod:`torch.utils.flop_counter` what this operator costs."""
-        return 2 * rows.numel() * weight[0]

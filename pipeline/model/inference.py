@@ -18,7 +18,7 @@ from pipeline.video.frames import FrameSource
 
 FRAMES_BEHIND = 2
 """Frames whose masks are still on their way from the GPU when the next one is begun."""
-_PIXELS_AT_ONCE = 2**22  # of masks brought to full size together
+_PIXELS_AT_ONCE = 2**26  # of masks brought to full size together on a GPU
 
 
 def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[int]:
@@ -75,7 +75,7 @@ class SegmentedFrame:
 
     Attributes:
         index: Of the frame.
-        masks: bool ``[tracks, H, W]``, column by column in memory, as run-length encoding reads them.
+        masks: bool ``[tracks, H, W]``.
         presence: float32 ``[tracks]``, SAM 2's confidence 0..1 that the object is there.
         track_of: For each object, its row in these; objects with the same first masks have one in common.
     """
@@ -126,18 +126,20 @@ def segment_video(
 
 
 def final_masks(logits: Tensor, height: int, width: int, side: int) -> Tensor:
-    """Propagated logits ``[O, s, s]`` to masks, bool ``[O, width, height]``: transposed, as run-lengths are counted."""
-    at_once = max(1, _PIXELS_AT_ONCE // max(side * side, height * width))
-    parts = [masks_at(part, height, width, through=side).transpose(1, 2) for part in logits.split(at_once)]
-    return torch.cat(parts)
+    """Propagated logits ``[O, s, s]`` to masks, bool ``[O, height, width]``."""
+    # one at a time stays in a processor's caches; a GPU wants many, within reason
+    at_once = 1 if logits.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // max(side * side, height * width))
+    return torch.cat([masks_at(part, height, width, through=side) for part in logits.split(at_once)])
 
 
-def _on_host(frame: FrameMasks, transposed: Tensor, track_of: Sequence[int]) -> Callable[[], SegmentedFrame]:
+def _on_host(frame: FrameMasks, masks: Tensor, track_of: Sequence[int]) -> Callable[[], SegmentedFrame]:
     """Start copying a frame's masks to the host; the function returned waits for that."""
     presence = frame.object_score.sigmoid()
-    if transposed.device.type == "cpu":
-        arrays = transposed.numpy(), presence.numpy()
-        return lambda: SegmentedFrame(frame.index, arrays[0].transpose(0, 2, 1), arrays[1], track_of)
+    if masks.device.type == "cpu":
+        done_frame = SegmentedFrame(frame.index, masks.numpy(), presence.numpy(), track_of)
+        return lambda: done_frame
+    # a GPU turns them column by column, as run-lengths are counted, much faster than the host would
+    transposed = masks.transpose(1, 2).contiguous()
     copies = [torch.empty(t.shape, dtype=t.dtype, pin_memory=True) for t in (transposed, presence)]
     for copy, tensor in zip(copies, (transposed, presence), strict=True):
         copy.copy_(tensor, non_blocking=True)

@@ -137,7 +137,7 @@ class ObjectBatch:
         segmenter, decoder = self.segmenter, self._propagation_decoder()
         decoded = segmenter.decode(
             decoder,
-            recall(segmenter, features, self.bank, self.projected, index),
+            self.conditioned(index, features),
             segmenter.high_resolution(decoder, features),
             objects=len(self),
             multimask=True,
@@ -148,6 +148,10 @@ class ObjectBatch:
         entry = MemoryEntry(segmenter.encode_memory(features, logits), segmenter.pointer(decoded.token, present))
         self.bank.remember(index, entry)
         return FrameMasks(index, logits, decoded.object_score, entry)
+
+    def conditioned(self, index: int, features: FrameFeatures) -> Tensor:
+        """The frame's features conditioned on the memory of each object, ``[O, C, h, w]``."""
+        return recall(self.segmenter, features, self.bank, self.projected, index)
 
     def _propagation_decoder(self) -> torch.nn.Module:
         if self.procedure.propagation_decoder == "original":

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Measure the model on this machine: the published arrangement of the computation beside ours, with the same masks.
+
+Both run on the same video with the same weights; the run fails if their masks differ.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline import cli
+from pipeline.errors import UsageError
+
+EPILOG = """\
+The published arrangement decodes, resizes, grounds and encodes everything again for every expression; it is emulated
+with the same modules. Stage times that run at the same time as others (RLE) or in another process (decoding) overlap.
+Takes about five minutes on two CPU cores.
+
+exit codes: 0 done, same masks; 1 masks differ; 2 bad usage; 3 could not run
+"""
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers like 1,4,16") from None
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError("numbers of expressions start at 1")
+    return counts
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.Parser(
+        prog="bench.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="nano", help="nano (default), random (as large, untrained), or as for annotate.py"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--frames", type=int, default=80, metavar="N", help="of the video (default: 80)")
+    parser.add_argument("--keyframes", type=int, default=5, metavar="K", help="default: 5")
+    parser.add_argument("--expressions", type=_counts, default=[1, 4, 16], metavar="E,E,...", help="default: 1,4,16")
+    parser.add_argument("--video", help="a video of your own (default: a drawn clip of 854x480)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--published-once",
+        action="store_true",
+        help="measure the published arrangement on one expression and multiply by E (it repeats itself exactly)",
+    )
+    parser.add_argument(
+        "--variants",
+        default="",
+        metavar="bfloat16,compile",
+        help="also measure ours with SAM 2 in bfloat16, or its encoder through torch.compile, and how masks agree",
+    )
+    parser.add_argument("--evaluation", action="store_true", help="measure scoring (J and F) instead of the model")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here too")
+    return parser
+
+
+@contextmanager
+def _model_directory(name: str) -> Iterator[tuple[Path, str]]:
+    """The checkpoint to measure, and what to call it."""
+    from pipeline.model.locate import NANO_DIRECTORY, fetch_model, pin_model
+    from pipeline.nano.untrained import write_untrained
+
+    if name == "random" or (name == "nano" and not (NANO_DIRECTORY / "config.json").is_file()):
+        with tempfile.TemporaryDirectory(prefix="bench-model-") as scratch:
+            yield write_untrained(Path(scratch)), "nano, untrained"
+    else:
+        yield fetch_model(pin_model(name)), name
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    from pipeline.bench.variants import VARIANTS
+
+    for name in ("frames", "keyframes", "threads"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} is {value}; it must be at least 1")
+    variants = [name for name in args.variants.split(",") if name]
+    for name in variants:
+        if name not in VARIANTS:
+            raise UsageError(f"--variants: {name!r} is not known (known: {', '.join(VARIANTS)})")
+    return variants
+
+
+def _evaluation(args: argparse.Namespace) -> int:
+    from pipeline.evaluation.benchmark import evaluation_benchmark
+
+    text = json.dumps(evaluation_benchmark(), indent=1)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def _work(args: argparse.Namespace) -> int:
+    if args.evaluation:
+        return _evaluation(args)
+    import torch
+
+    from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, save
+    from pipeline.bench.table import as_table
+
+    variants = _check(args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with _model_directory(args.model) as (model, name):
+        settings = BenchSettings(
+            model=model,
+            model_name=name,
+            device=args.device,
+            dtype=args.dtype,
+            frames=args.frames,
+            keyframes=args.keyframes,
+            expressions=args.expressions,
+            video=args.video,
+            published_once=args.published_once,
+            variants=variants,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        report = ModelBenchmark(settings).run()
+    print(as_table(report))
+    if args.json:
+        save(report, args.json)
+    failed = problems(report)
+    for line in failed:
+        print(f"bench.py: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    args = _parser().parse_args()
+    return cli.run("bench.py", lambda: _work(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How fast the model is here, beside the published arrangement, with the same masks."""

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CACHE_BYTES = 4 * 2**30
+CACHE_BYTES = 2 * 2**30
 """Projected memories kept for one batch of objects, at most."""
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import run_job
 
 from pipeline.bench.agreement import worst_iou
 from pipeline.bench.clock import StageClock
 from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, sentences
 from pipeline.bench.table import as_table
 from pipeline.model.propagation import ObjectBatch
+from tests.conftest import run_job
 
 torch.set_num_threads(1)
 

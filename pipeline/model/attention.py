@@ -32,25 +32,27 @@ def blocked_attention(queries: Tensor, keys: Sequence[Tensor], values: Sequence[
     Returns:
         float32 ``[N, V]``.
     """
-    width = values[0].shape[-1]
-    # a column of ones beside the values makes the second product sum the weights as well
-    transposed = [torch.cat([piece, piece.new_ones(len(piece), 1)], dim=1).T.contiguous() for piece in values]
+    transposed = [piece.T.contiguous() for piece in values]
     scaled = queries * queries.shape[-1] ** -0.5
     results = []
     for rows in scaled.split(_ROWS_PER_THREAD * torch.get_num_threads()):
-        total, top = None, None
+        total, weight, top = None, None, None
         for piece, value in zip(keys, transposed, strict=True):
             scores = product(rows, piece)
             highest = scores.amax(-1, keepdim=True)
-            part = product(scores.sub_(highest).exp_(), value)
-            if total is None or top is None:
-                total, top = part, highest
+            weights = scores.sub_(highest).exp_()
+            part, part_weight = product(weights, value), weights.sum(-1, keepdim=True)
+            if total is None or weight is None or top is None:
+                total, weight, top = part, part_weight, highest
             else:
                 new_top = torch.maximum(top, highest)
-                total = total.mul_((top - new_top).exp_()).add_(part.mul_((highest - new_top).exp_()))
+                before, now = (top - new_top).exp_(), (highest - new_top).exp_()
+                total = total.mul_(before).add_(part.mul_(now))
+                weight = weight.mul_(before).add_(part_weight.mul_(now))
                 top = new_top
         assert total is not None
-        results.append(total[:, :width] / total[:, width:])
+        assert weight is not None
+        results.append(total.div_(weight))
     return torch.cat(results)
 
 

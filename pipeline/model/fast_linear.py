@@ -22,13 +22,14 @@ FEWEST_ROWS = 32
 
 
 def applies_to(tensor: Tensor) -> bool:
-    """Whether products with ``tensor`` may go through oneDNN: float32 on a CPU, no gradients, no autocast."""
+    """Whether products with ``tensor`` may go through oneDNN: float32 on a CPU, no gradients, autocast or compiler."""
     return (
         AVAILABLE
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
     )
 
 

@@ -125,7 +125,7 @@ def _frames_by_header(place: Place) -> int:
 
     with storage_errors(place.location), place.open() as file:
         try:
-            with av.open(file) as container:
+            with av.open(file, "r") as container:
                 streams = container.streams.video
                 if not streams:
                     raise VideoError(f"{place.location}: has no video stream")

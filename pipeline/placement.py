@@ -286,8 +286,8 @@ def _is_kind(resource: str) -> bool:
 
 
 def _threads(pools: Sequence[Pool], nodes: Sequence[Node]) -> int | None:
-    """CPU workers split a node's cores between them: threads that wait for each other cost many times their work."""
-    on_cpu = sum(pool.most for pool in pools if not pool.gpus)
+    """CPU workers of one kind split a node's cores between them; the two kinds are rarely busy at the same time."""
+    on_cpu = max((pool.most for pool in pools if not pool.gpus), default=0)
     if not on_cpu:
         return None
     count = max(1, len(nodes))

@@ -121,8 +121,9 @@ def test_what_fits_is_placed(nodes, settings):
 @pytest.mark.parametrize(
     ("nodes", "settings", "threads"),
     [
-        ([{"CPU": 8.0}], {}, 4),
-        ([{"CPU": 8.0}] * 2, {"grounders": 2, "segmenters": 2}, 4),
+        ([{"CPU": 8.0}], {}, 8),
+        ([{"CPU": 8.0}], {"grounders": 2, "segmenters": 4}, 2),
+        ([{"CPU": 8.0}] * 2, {"grounders": 2, "segmenters": 2}, 8),
         ([{"CPU": 8.0}], {"segmenters": "1:7"}, 1),  # room for as many as there may be
         ([gpus(2)], {}, None),
     ],

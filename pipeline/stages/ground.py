@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pyarrow as pa
-import torch
 from ray.actor import ActorHandle
 
 from pipeline.logs import log_structured
@@ -32,13 +31,12 @@ class Ground:
     def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
         log_structured()
         config = settings.config
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "ground", config.max_attempts)
         self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
+        settings.use_threads(model.image_size)
         device = resolve_device("auto")
         dtype, prompt = resolve_dtype(config.dtype, device), config.prompt_template
         if (config.gpus_per_grounder or 0) > 1:

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pyarrow as pa
-import torch
 from ray.actor import ActorHandle
 
 from pipeline.dataset.tables import row_table
@@ -34,13 +33,12 @@ class Segment:
     def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
         log_structured()
         config = settings.config
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
         self.settings = settings
         self.procedure = config.resolved_procedure()
         self.attempts = Attempts(ledger, "segment", config.max_attempts)
         self.metrics = StageMetrics("segment")
         files, model = open_checkpoint(model_on_this_node(settings.model))
+        settings.use_threads(model.grounding.image_size)
         device = resolve_device("auto")
         self.segmenter = Segmenter.from_checkpoint(
             files, model, device=device, dtype=resolve_dtype(config.dtype, device)

@@ -6,6 +6,9 @@ from pipeline.config import RunConfig
 from pipeline.model.locate import PinnedModel
 from pipeline.video.frames import FrameSelection, VideoLimits
 
+SMALL_IMAGE = 256
+"""Pixels; the published networks see 448 and 1024."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -16,6 +19,18 @@ class WorkerSettings:
     """What the worker loads; its node has it, or fetches it."""
     threads: int | None = None
     """CPU threads of one worker; none leaves the default."""
+
+    def use_threads(self, image_size: int) -> None:
+        """Set PyTorch's CPU threads for a network that sees squares of this side.
+
+        The operations of a small network are shorter than handing parts of them to other threads and waiting for those.
+        """
+        import torch
+
+        if image_size <= SMALL_IMAGE:
+            torch.set_num_threads(1)
+        elif self.threads:
+            torch.set_num_threads(self.threads)
 
     def selection(self, frames: tuple[str, ...] | None) -> FrameSelection:
         """Which frames of a video to use."""

@@ -55,7 +55,7 @@ class Progress:
         # starting workers takes long and happens once, so the pace is taken from the first result on
         since_first = now - (self._first or now)
         left = since_first / (self.done - 1) * (self.videos - self.done) if self.done > 1 else 0.0
-        return f"{self.done}/{self.videos} videos, {rate:.1f} frames/s, {self.failed} failed, {duration(left)} left"
+        return f"{self.done}/{self.videos} videos, {rate:.3g} frames/s, {self.failed} failed, {duration(left)} left"
 
 
 def duration(seconds: float) -> str:

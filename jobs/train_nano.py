@@ -17,6 +17,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--stage", choices=stages, action="append",
                         help="train only this stage (repeatable); encoder and language are independent of each other, "
                         "tracking needs encoder, prompting needs all")  # fmt: skip
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="afterwards, score the model on held-out clips under every procedure and write its card",
+    )
     parser.add_argument("--short", action="store_true", help="a few steps of everything, to see that it runs")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one (default)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
@@ -37,6 +42,11 @@ def main() -> int:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     training = NanoTraining(arguments.output, Plan.short() if arguments.short else Plan(), device)
     training.run(tuple(arguments.stage or STAGES))
+    if arguments.evaluate:
+        from pipeline.nano.card import VIDEOS, evaluate, write_card
+
+        scores = evaluate(training.checkpoint, arguments.output / "held-out", videos=2 if arguments.short else VIDEOS)
+        write_card(training.checkpoint, arguments.output, training.plan, scores)
     print(f"training states and logs: {arguments.output}; model: {training.checkpoint}")
     return 0
 

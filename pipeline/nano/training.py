@@ -38,7 +38,7 @@ class Plan:
 
     encoder_steps: int = 2200
     encoder_clips: int = 16
-    language_steps: int = 1600
+    language_steps: int = 1000
     language_guided_from: int = 500
     """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
@@ -46,7 +46,7 @@ class Plan:
     tracking_steps: int = 1300
     tracking_clips: int = 6
     tracking_objects: int = 3
-    prompting_steps: int = 1000
+    prompting_steps: int = 500
     prompting_clips: int = 8
     prompting_expressions: int = 4
     validation_clips: int = 100

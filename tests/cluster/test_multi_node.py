@@ -33,7 +33,9 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    # a starved node answers late, a dead one refuses at once: on busy cores only the second must count as lost
+    patient = {"health_check_timeout_ms": 60_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**head, "_system_config": patient})
     yield cluster
     cluster.shutdown()
 
@@ -60,8 +62,9 @@ def wait_for(condition, job: subprocess.Popen) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if job.poll() is not None or time.monotonic() > deadline:
+            ended = job.poll()
             job.kill()
-            pytest.fail(f"the run did not come that far:\n{job.communicate()[0]}")
+            pytest.fail(f"the run did not come that far (exit code {ended}):\n{job.communicate()[0]}")
         time.sleep(0.2)
 
 

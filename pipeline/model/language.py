@@ -97,22 +97,14 @@ class ReplyReader:
         shared = min(_common_prefix(prompts), min(map(len, prompts)) - 1)
         cache = self._prefill(prompts[0][:shared], image_embeds)
         suffixes = [list(p[shared:]) for p in prompts]
-        replies: list[Reply | None] = [None] * len(prompts)
-        pending = list(range(len(prompts)))
-        proposal = self.proposal
-        accepted = self._verify(cache, shared, suffixes, proposal)
-        for row, reply in enumerate(accepted):
-            if len(reply.ids) == len(proposal):
-                replies[row] = reply
-        pending = [row for row in pending if replies[row] is None]
+        replies = self._verify(cache, shared, suffixes, self.proposal)
+        pending = [row for row, reply in enumerate(replies) if len(reply.ids) < len(self.proposal)]
         if pending:
-            for row, reply in zip(
-                pending, self._decode(cache, shared, [suffixes[row] for row in pending]), strict=True
-            ):
+            decoded = self._decode(cache, shared, [suffixes[row] for row in pending])
+            for row, reply in zip(pending, decoded, strict=True):
                 replies[row] = reply
-        finished = [reply for reply in replies if reply is not None]
-        self._learn(finished)
-        return finished
+        self._learn(replies)
+        return replies
 
     def _learn(self, replies: Sequence[Reply]) -> None:
         """Propose next time what most replies said this time, so that a checkpoint's own habit is guessed."""

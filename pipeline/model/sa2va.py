@@ -4,23 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
-from pipeline.model.inference import SegmentOptions, TrackEvidence, ground_video, keyframes_of, segment_video
+from pipeline.model.inference import SegmentOptions, ground_video, keyframes_of
 from pipeline.model.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
 from pipeline.model.procedure import Procedure, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
 from pipeline.model.propagation import check_procedure
 from pipeline.model.segmenter import Segmenter
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.model.tracks import Track, collect_tracks, track_score
+from pipeline.model.tracks import Track, segment_tracks
 from pipeline.model.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
@@ -124,31 +122,27 @@ class Sa2VA:
         options: SegmentOptions | None,
     ) -> list[ExpressionMasks]:
         groundings = ground_video(self.grounder, source, expressions, procedure, num_keyframes)
-        tracks: list[Track] = []
-        chances = [chance for grounding in groundings for chance in grounding.seg_probabilities]
-        if chances:
-            evidence: list[TrackEvidence] = []
-            prompts = np.concatenate([grounding.prompts for grounding in groundings])
-            frames = segment_video(
-                self.segmenter, source, prompts, procedure, num_keyframes, options=options, on_keyframes=evidence.append
+        tracks = segment_tracks(
+            self.segmenter,
+            source,
+            [grounding.prompts for grounding in groundings],
+            [grounding.seg_probabilities for grounding in groundings],
+            procedure,
+            num_keyframes,
+            options,
+        )
+        return [
+            ExpressionMasks(
+                expression=expression,
+                answer=grounding.answer,
+                tracks=found,
+                frame_names=source.frame_names,
+                keyframes=keyframes_of(source, procedure, num_keyframes),
+                height=source.height,
+                width=source.width,
             )
-            tracks = collect_tracks(frames, len(prompts))
-            for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
-                track.score = track_score(chance, ious)
-        results, remaining = [], iter(tracks)
-        for expression, grounding in zip(expressions, groundings, strict=True):
-            results.append(
-                ExpressionMasks(
-                    expression=expression,
-                    answer=grounding.answer,
-                    tracks=[next(remaining) for _ in grounding.seg_probabilities],
-                    frame_names=source.frame_names,
-                    keyframes=keyframes_of(source, procedure, num_keyframes),
-                    height=source.height,
-                    width=source.width,
-                )
-            )
-        return results
+            for expression, grounding, found in zip(expressions, groundings, tracks, strict=True)
+        ]
 
 
 def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
@@ -218,8 +212,3 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype not in kinds:
         raise CheckpointError(f"dtype {dtype!r} is not known (auto, float32, bfloat16)")
     return kinds[dtype]
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in module.parameters())

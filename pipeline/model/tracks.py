@@ -7,8 +7,11 @@ import numpy as np
 
 from pipeline.dataset.rle import areas_and_bboxes, encode_masks
 from pipeline.model.background import Background
-from pipeline.model.inference import SegmentedFrame
+from pipeline.model.inference import SegmentedFrame, SegmentOptions, TrackEvidence, segment_video
+from pipeline.model.procedure import Procedure
+from pipeline.model.segmenter import Segmenter
 from pipeline.schema import Rle
+from pipeline.video.frames import FrameSource
 
 FRAMES_AHEAD = 4
 """Frames that may wait for the encoder of run-lengths."""
@@ -31,6 +34,44 @@ class Track:
     bboxes: list[list[float] | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     score: float = 0.0
+
+
+def segment_tracks(
+    segmenter: Segmenter,
+    source: FrameSource,
+    prompts: Sequence[np.ndarray],
+    seg_probabilities: Sequence[Sequence[float]],
+    procedure: Procedure,
+    num_keyframes: int,
+    options: SegmentOptions | None = None,
+) -> list[list[Track]]:
+    """Scored tracks of every expression of a video, all objects going through SAM 2 together.
+
+    Args:
+        segmenter: SAM 2.
+        source: The frames.
+        prompts: float32 ``[S, d_model]`` per expression; S may be 0.
+        seg_probabilities: S probabilities per expression.
+        procedure: Sa2VA-i's, Sa2VA's, or a mixture.
+        num_keyframes: K.
+        options: Batch sizes.
+
+    Raises:
+        VideoError: a frame cannot be read.
+    """
+    chances = [chance for one in seg_probabilities for chance in one]
+    if not chances:
+        return [[] for _ in prompts]
+    evidence: list[TrackEvidence] = []
+    together = np.concatenate([one for one in prompts if len(one)])
+    frames = segment_video(
+        segmenter, source, together, procedure, num_keyframes, options=options, on_keyframes=evidence.append
+    )
+    tracks = collect_tracks(frames, len(together))
+    for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
+        track.score = track_score(chance, ious)
+    remaining = iter(tracks)
+    return [[next(remaining) for _ in one] for one in seg_probabilities]
 
 
 def collect_tracks(frames: Iterable[SegmentedFrame], count: int) -> list[Track]:

@@ -37,11 +37,6 @@ def is_held_out(colour: int, shape: int, motion: int) -> bool:
     return (3 * colour + 5 * shape + 7 * motion) % 10 == 0
 
 
-def held_out_motion(colour: int, shape: int) -> int:
-    """The one motion that is held out for a colour and a shape."""
-    return (-3 * (3 * colour + 5 * shape)) % 10
-
-
 _SENTENCES = """
 Please segment Sure No such object It is the a one ones shape shapes objects thing things both all two three that which
 and of to on in at side top bottom left right middle above below up down moves move moving upwards downwards goes go

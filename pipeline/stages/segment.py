@@ -3,18 +3,17 @@
 import logging
 import time
 
-import numpy as np
 import pyarrow as pa
 from ray.actor import ActorHandle
 
 from pipeline.dataset.tables import row_table
 from pipeline.logs import log_structured
 from pipeline.metrics import StageMetrics
-from pipeline.model.inference import SegmentOptions, TrackEvidence, keyframes_of, segment_video
+from pipeline.model.inference import SegmentOptions, keyframes_of
 from pipeline.model.propagation import check_procedure
 from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
 from pipeline.model.segmenter import Segmenter
-from pipeline.model.tracks import Track, collect_tracks, track_score
+from pipeline.model.tracks import Track, segment_tracks
 from pipeline.schema import Expression, MaskRow, Status, failed_rows
 from pipeline.stages.attempts import Attempts
 from pipeline.stages.guard import attempt
@@ -78,29 +77,20 @@ class Segment:
     def _segment(self, video: GroundedVideo) -> list[MaskRow]:
         task = video.task
         with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
-            tracks = iter(self._tracks(video, source))
+            tracks = segment_tracks(
+                self.segmenter,
+                source,
+                video.prompts,
+                video.seg_probabilities,
+                self.procedure,
+                self.settings.config.num_keyframes,
+                self.options,
+            )
             rows = []
-            for i, expression in enumerate(task.expressions):
+            for i, (expression, found) in enumerate(zip(task.expressions, tracks, strict=True)):
                 base = self._row(video, expression, i, source)
-                found = [next(tracks) for _ in video.seg_probabilities[i]]
                 rows += [_with_track(base, number, track) for number, track in enumerate(found)] or [base]
             return rows
-
-    def _tracks(self, video: GroundedVideo, source: FrameSource) -> list[Track]:
-        """Tracks of all objects of all expressions, in order."""
-        chances = [chance for one in video.seg_probabilities for chance in one]
-        if not chances:
-            return []
-        evidence: list[TrackEvidence] = []
-        prompts = np.concatenate([prompts for prompts in video.prompts if len(prompts)])
-        count = self.settings.config.num_keyframes
-        frames = segment_video(
-            self.segmenter, source, prompts, self.procedure, count, options=self.options, on_keyframes=evidence.append
-        )
-        tracks = collect_tracks(frames, len(prompts))
-        for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
-            track.score = track_score(chance, ious)
-        return tracks
 
     def _row(self, video: GroundedVideo, expression: Expression, i: int, source: FrameSource) -> MaskRow:
         """The row of an expression without objects: all masks null, or failed if it could not be asked."""

@@ -9,6 +9,7 @@ from pipeline.dataset.rle import areas_and_bboxes, encode_masks
 from pipeline.model.background import Background
 from pipeline.model.inference import SegmentedFrame, SegmentOptions, TrackEvidence, segment_video
 from pipeline.model.procedure import Procedure
+from pipeline.model.score import Evidence, gather_evidence, track_score
 from pipeline.model.segmenter import Segmenter
 from pipeline.schema import Rle
 from pipeline.video.frames import FrameSource
@@ -26,7 +27,9 @@ class Track:
         areas: Pixels.
         bboxes: COCO ``[x, y, width, height]``, ``None`` where absent.
         scores: SAM 2's presence confidence, 0..1.
-        score: One number for the track, see :func:`track_score`.
+        score: One number for the track, see :func:`pipeline.model.score.track_score`; 0 if no frame shows it.
+        evidence: What ``score`` is made of.
+        shared_with: Number of the expression and of its object whose track this is too, if it has none of its own.
     """
 
     masks: list[Rle | None] = field(default_factory=list)
@@ -34,6 +37,8 @@ class Track:
     bboxes: list[list[float] | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     score: float = 0.0
+    evidence: Evidence | None = None
+    shared_with: tuple[int, int] | None = None
 
 
 def segment_tracks(
@@ -68,10 +73,27 @@ def segment_tracks(
         segmenter, source, together, procedure, num_keyframes, options=options, on_keyframes=evidence.append
     )
     tracks = collect_tracks(frames, len(together))
-    for track, chance, ious in zip(tracks, chances, evidence[0].keyframe_ious.T, strict=True):
-        track.score = track_score(chance, ious)
+    places = [(number, k) for number, one in enumerate(seg_probabilities) for k in range(len(one))]
+    found = evidence[0]
+    for number, (track, chance, ious) in enumerate(zip(tracks, chances, found.keyframe_ious.T, strict=True)):
+        _judge(track, found.keyframes, chance, ious)
+        owner = found.shared_with[number]
+        track.shared_with = places[owner] if owner != number else None
     remaining = iter(tracks)
     return [[next(remaining) for _ in one] for one in seg_probabilities]
+
+
+def _judge(track: Track, keyframes: Sequence[int], seg_probability: float, keyframe_ious: np.ndarray) -> None:
+    track.evidence = gather_evidence(
+        masks=track.masks,
+        areas=track.areas,
+        bboxes=track.bboxes,
+        scores=track.scores,
+        keyframes=keyframes,
+        seg_probability=seg_probability,
+        keyframe_ious=keyframe_ious,
+    )
+    track.score = track_score(track.evidence) if any(track.areas) else 0.0
 
 
 def collect_tracks(frames: Iterable[SegmentedFrame], count: int) -> list[Track]:
@@ -94,12 +116,3 @@ def _add(tracks: Sequence[Track], frame: SegmentedFrame) -> None:
         track.areas.append(areas[row])
         track.bboxes.append(bboxes[row])
         track.scores.append(float(frame.presence[row]))
-
-
-def track_score(seg_probability: float, keyframe_ious: Sequence[float] | np.ndarray) -> float:
-    """How much to trust a track, 0..1: evidence the model gives for free.
-
-    The probability the language model gave the object's ``[SEG]`` token, times the mean IoU the fine-tuned decoder
-    predicts for its first masks.
-    """
-    return float(np.clip(seg_probability * np.mean(keyframe_ious), 0.0, 1.0))

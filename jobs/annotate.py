@@ -62,6 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--dtype", choices=CHOICES["dtype"], help="default: bfloat16 on GPUs, float32 on CPUs")
     how.add_argument("--frame-stride", type=int, metavar="N", help="annotate every Nth frame")
     how.add_argument("--max-frames", type=int, metavar="N", help="annotate at most N frames of a video")
+    how.add_argument(
+        "--merge-tracks",
+        type=float,
+        metavar="IOU",
+        help="faster: objects whose first masks agree this much on every keyframe share one track (changes masks; "
+        "default: off)",
+    )
 
     where = parser.add_argument_group("workers")
     where.add_argument(

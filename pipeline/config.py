@@ -53,6 +53,9 @@ class RunConfig:
     """Annotate every Nth frame."""
     max_frames: int | None = None
     """Annotate at most this many frames of a video."""
+    merge_tracks: float | None = None
+    """Objects of a video whose first masks have at least this IoU on every keyframe share one track (default: only
+    objects with equal ones do, which changes no mask)."""
 
     limit: int | None = None
     """Only the first N videos of the manifest."""
@@ -108,6 +111,8 @@ class RunConfig:
                 raise UsageError(f"{name} is {share}; it must be 0, a fraction below 1, or a whole number")
         if (self.gpus_per_segmenter or 0) > 1:
             raise UsageError(f"gpus_per_segmenter is {self.gpus_per_segmenter}; a segmenter uses at most one GPU")
+        if self.merge_tracks is not None and not 0 < self.merge_tracks <= 1:
+            raise UsageError(f"merge_tracks is {self.merge_tracks}; it must be an IoU above 0 and at most 1")
         if self.decode_timeout_s <= 0:
             raise UsageError(f"decode_timeout_s is {self.decode_timeout_s}; it must be positive")
         check_prompt(self.prompt_template)
@@ -121,6 +126,8 @@ class RunConfig:
         """Everything that decides masks; an output directory is bound to it."""
         names = ("num_keyframes", "prompt_template", "objects", "dtype", "frame_stride", "max_frames", "max_side")
         chosen = {name: getattr(self, name) for name in names}
+        if self.merge_tracks is not None:  # where it is off, outputs that are older than the option stay valid
+            chosen["merge_tracks"] = float(self.merge_tracks)
         return {"model_fingerprint": model_fingerprint, **asdict(self.resolved_procedure()), **chosen}
 
     def as_dict(self) -> dict[str, Any]:

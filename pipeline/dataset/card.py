@@ -27,7 +27,7 @@ COLUMN_MEANINGS = {
     "areas": "mask area per frame, in pixels",
     "bboxes": "COCO box [x, y, width, height] per frame, null where absent",
     "scores": "confidence per frame that the object is present, 0 to 1",
-    "score": "confidence in the whole track, 0 to 1, to filter by",
+    "score": "the track's J&F as the model's own evidence lets expect it, 0 to 1, to filter by",
 }
 
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -62,13 +62,27 @@ mask = coco.decode({"size": rle["size"], "counts": rle["counts"].encode()}).asty
 """
 
 
+_SHARED = """\
+## Shared tracks
+
+Objects of a video whose first masks agree to at least {iou} IoU on every keyframe share one track. The metadata of a
+video's file says which rows do, under `sa2va_i_pipeline.shared_tracks`:
+
+```python
+duckdb.sql("select file_name, decode(value) from parquet_kv_metadata('masks/*.parquet') "
+           "where decode(key) = 'sa2va_i_pipeline.shared_tracks'")
+```
+"""
+
+
 def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: bool) -> str:
     """The card of the dataset at ``url`` as Markdown with YAML front matter.
 
     Args:
         url: Names the dataset by its last part.
         counts: What it holds.
-        run: What decided the masks, as one table of keys and values; secrets are left out.
+        run: What decided the masks, as one table of keys and values; secrets are left out. Two keys are more than an
+            entry of it: ``splits`` names the files of each split, ``merge_tracks`` asks for the note on shared tracks.
         finished: False writes that a run is still going on.
     """
     name = posixpath.basename(url.rstrip("/")) or "masks"
@@ -79,7 +93,7 @@ def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: 
         "task_categories": ["image-segmentation", "mask-generation"],
         "tags": ["video", "referring-video-object-segmentation", "pseudo-labels", "rle", "sa2va-i"],
         "size_categories": [_size_category(counts.rows)],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "masks/*.parquet"}]}],
+        "configs": [{"config_name": "default", "data_files": _data_files(run)}],
     }
     parts = [
         "---\n" + yaml.safe_dump(front, sort_keys=False, allow_unicode=True) + "---\n",
@@ -88,9 +102,15 @@ def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: 
         _counts_table(counts, finished),
         _schema_table(),
         _LOADING,
+        *([_SHARED.format(iou=run["merge_tracks"])] if run.get("merge_tracks") else []),
         _run_table(run),
     ]
     return "\n".join(parts)
+
+
+def _data_files(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    splits = run.get("splits") or {"train": "masks/*.parquet"}
+    return [{"split": split, "path": path} for split, path in splits.items()]
 
 
 def _counts_table(counts: Counts, finished: bool) -> str:
@@ -119,7 +139,7 @@ def _schema_table() -> str:
 
 def _run_table(run: Mapping[str, Any]) -> str:
     lines = ["## How it was made\n", "The whole configuration is in `run.json`.\n", "| | |", "|---|---|"]
-    lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in without_secrets(run).items()]
+    lines += [f"| {_cell(key)} | {_cell(_plain(value))} |" for key, value in without_secrets(run).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -131,6 +151,12 @@ def _type_text(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
         return "struct(" + ", ".join(f"{field.name}: {_type_text(field.type)}" for field in kind) + ")"
     return {"float": "float32"}.get(str(kind), str(kind))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {entry}" for key, entry in value.items())
+    return str(value)
 
 
 def _size_category(rows: int) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.files import MASKS_FOLDER
+from pipeline.dataset.shared import RowKey, shared_from_metadata, shared_to_metadata
 from pipeline.dataset.tables import check_rows, row_table, to_parquet
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from pipeline.storage import MissingFileError, atomic_write, join, read_bytes, scrub
@@ -41,11 +42,15 @@ class DatasetWriter:
         self.url = url
         self._metadata = dict(metadata or {})
 
-    def commit(self, rows: Sequence[MaskRow]) -> None:
+    def commit(self, rows: Sequence[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> None:
         """Add all rows of one video, in one step: a reader sees none of them or all.
 
         Rows that the video already has are kept, except those of expressions in ``rows``, which are replaced. Running
         the same commit again leaves the same file.
+
+        Args:
+            rows: Of one video.
+            shared: Of these rows, those that have the track of another one; noted in the file's metadata.
 
         Raises:
             ValueError: Rows of several videos, a doubled key, or lists of differing length.
@@ -54,20 +59,23 @@ class DatasetWriter:
         check_rows(rows)
         target = join(self.url, MASKS_FOLDER, file_name(rows[0].video_id))
         replaced = {row.expression_id for row in rows}
-        pieces = [piece for piece in self._existing(target) if piece["expression_id"][0].as_py() not in replaced]
+        before = self._existing(target)
+        pieces = [before.slice(index, 1) for index in range(before.num_rows)]
+        pieces = [piece for piece in pieces if piece["expression_id"][0].as_py() not in replaced]
         pieces += [row_table(row) for row in rows]
         # One order for one content, whatever was committed first.
         pieces.sort(key=lambda piece: (piece["expression_id"][0].as_py(), piece["object_id"][0].as_py()))
-        atomic_write(target, to_parquet(pieces, self._metadata))
+        still = {row: of for row, of in shared_from_metadata(before.schema.metadata).items() if row[0] not in replaced}
+        note = shared_to_metadata({**still, **(shared or {})})
+        atomic_write(target, to_parquet(pieces, {**self._metadata, **note}))
 
-    def _existing(self, target: str) -> list[pa.Table]:
+    def _existing(self, target: str) -> pa.Table:
         try:
             content = io.BytesIO(read_bytes(target))
             table = pq.read_table(content, columns=MASKS_SCHEMA.names, page_checksum_verification=True)
-            table = table.cast(MASKS_SCHEMA)
+            return table.cast(MASKS_SCHEMA.with_metadata(table.schema.metadata))
         except MissingFileError:
-            return []
+            return MASKS_SCHEMA.empty_table()
         except (pa.ArrowException, OSError, ValueError) as error:
             logger.warning("%s: does not read back (%s); writing it anew", scrub(target), error)
-            return []
-        return [table.slice(index, 1) for index in range(table.num_rows)]
+            return MASKS_SCHEMA.empty_table()

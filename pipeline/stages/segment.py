@@ -6,6 +6,7 @@ import time
 import pyarrow as pa
 from ray.actor import ActorHandle
 
+from pipeline.dataset.shared import RowKey, shared_to_metadata
 from pipeline.dataset.tables import row_table
 from pipeline.logs import log_structured
 from pipeline.metrics import StageMetrics
@@ -46,6 +47,7 @@ class Segment:
         self.options = SegmentOptions(
             frames_per_batch=config.frames_per_batch or (4 if device.type == "cuda" else 1),
             max_objects=config.max_objects,
+            merge_tracks=config.merge_tracks,
         )
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
@@ -59,22 +61,28 @@ class Segment:
         started = time.perf_counter()
         task = video.task
         error = video.error or self.attempts.begin(task.video_id)
+        shared: dict[RowKey, RowKey] = {}
         if error:
             rows = failed_rows(task, error)
         else:
-            rows = attempt(task.video_id, lambda: self._segment(video), lambda message: failed_rows(task, message))
+            rows, shared = attempt(
+                task.video_id, lambda: self._segment(video), lambda message: (failed_rows(task, message), {})
+            )
             self.attempts.end(task.video_id)
+        table = pa.concat_tables([row_table(row) for row in rows])
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **shared_to_metadata(shared)})
         frames = max((len(row.frames) for row in rows), default=0)
         self.metrics.end(masks=sum(mask is not None for row in rows for mask in row.masks))
         return {
             "video_id": task.video_id,
-            "rows": to_ipc(pa.concat_tables([row_table(row) for row in rows])),
+            "rows": to_ipc(table),
             "frames_done": frames,
             "ground_seconds": video.seconds,
             "segment_seconds": time.perf_counter() - started,
         }
 
-    def _segment(self, video: GroundedVideo) -> list[MaskRow]:
+    def _segment(self, video: GroundedVideo) -> tuple[list[MaskRow], dict[RowKey, RowKey]]:
+        """A video's rows, and which of them were given the track of another one because it is similar."""
         task = video.task
         with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
             tracks = segment_tracks(
@@ -90,7 +98,16 @@ class Segment:
             for i, (expression, found) in enumerate(zip(task.expressions, tracks, strict=True)):
                 base = self._row(video, expression, i, source)
                 rows += [_with_track(base, number, track) for number, track in enumerate(found)] or [base]
-            return rows
+            return rows, self._shared(video, tracks) if self.options.merge_tracks is not None else {}
+
+    def _shared(self, video: GroundedVideo, tracks: list[list[Track]]) -> dict[RowKey, RowKey]:
+        ids = [expression.expression_id for expression in video.task.expressions]
+        return {
+            (ids[i], number): (ids[track.shared_with[0]], track.shared_with[1])
+            for i, found in enumerate(tracks)
+            for number, track in enumerate(found)
+            if track.shared_with is not None
+        }
 
     def _row(self, video: GroundedVideo, expression: Expression, i: int, source: FrameSource) -> MaskRow:
         """The row of an expression without objects: all masks null, or failed if it could not be asked."""

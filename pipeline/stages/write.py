@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.dataset.shared import shared_from_metadata
 from pipeline.dataset.writer import DatasetWriter
 from pipeline.errors import StorageError
 from pipeline.schema import MaskRow, Status
@@ -20,10 +21,11 @@ def commit_rows(batch: pa.Table, writer: DatasetWriter) -> pa.Table:
 
 
 def _commit(video: dict[str, Any], writer: DatasetWriter) -> dict[str, Any]:
-    rows = [MaskRow(**row) for row in from_ipc(video["rows"]).to_pylist()]
+    table = from_ipc(video["rows"])
+    rows = [MaskRow(**row) for row in table.to_pylist()]
     fatal = None
     try:
-        writer.commit(rows)
+        writer.commit(rows, shared_from_metadata(table.schema.metadata))
     except StorageError as error:
         fatal = str(error)
     failed = [row for row in rows if row.status == Status.FAILED]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import DatasetWriter, decode_masks, encode_masks
+from pipeline.dataset.shared import shared_from_metadata
 from pipeline.dataset.writer import file_name
 from pipeline.errors import StorageError
 from pipeline.schema import MASKS_SCHEMA, Expression, VideoTask, failed_rows
@@ -78,6 +79,16 @@ def test_later_expressions_join_and_retried_ones_replace(out, make_row):
     writer.commit([make_row(expression_id="2"), make_row(expression_id="1", seed=5)])
     assert [(row["expression_id"], row["object_id"]) for row in stored(out)] == [("0", 0), ("1", 0), ("2", 0)]
     assert stored(out)[1]["masks"] == make_row(seed=5).masks
+
+
+def test_the_note_on_shared_tracks_goes_with_its_rows(out, make_row):
+    writer = DatasetWriter(str(out))
+    writer.commit([make_row(expression_id=e) for e in "0123"], {("1", 0): ("0", 0), ("2", 0): ("0", 0)})
+    writer.commit([make_row(expression_id="1"), make_row(expression_id="4")], {("4", 0): ("1", 0)})
+    note = shared_from_metadata(pq.read_schema(only_file(out)).metadata)
+    assert note == {("2", 0): ("0", 0), ("4", 0): ("1", 0)}
+    writer.commit([make_row(expression_id=e) for e in "24"])
+    assert shared_from_metadata(pq.read_schema(only_file(out)).metadata) == {}
 
 
 def test_the_order_of_commits_does_not_show(tmp_path, make_row):

@@ -1,5 +1,7 @@
 """The card: the hub's own parser reads it, and the folder loads as it is."""
 
+import json
+
 import pytest
 from huggingface_hub import DatasetCard
 
@@ -71,3 +73,19 @@ def test_hostile_values_stay_in_their_cell():
     assert "\n# title" not in text
     assert "| model | a \\| b --- # title &lt;script>" in text
     assert DatasetCard(text).data.size_categories == ["1K<n<10K"]
+
+
+def test_shared_tracks_are_found_the_way_the_card_says(tmp_path, make_row, monkeypatch):
+    import duckdb
+
+    output = OutputDirectory(str(tmp_path / "out"))
+    output.begin(identity={"model": "m", "merge_tracks": 0.9}, description={})
+    output.writer.commit([make_row("a", "0"), make_row("a", "1")], {("1", 0): ("0", 0)})
+    output.commit([make_row("b", "0")])
+    output.finish({})
+    monkeypatch.chdir(tmp_path / "out")
+    code = (tmp_path / "out" / "README.md").read_text().split("## Shared tracks")[1].split("```python\n")[1]
+    ((_, note),) = eval(code.split("```")[0].strip(), {"duckdb": duckdb}).fetchall()
+    assert json.loads(note) == [
+        {"expression_id": "1", "object_id": 0, "track_of": {"expression_id": "0", "object_id": 0}}
+    ]

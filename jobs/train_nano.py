@@ -9,7 +9,7 @@ from pathlib import Path
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    stages = ("encoder", "language", "tracking", "prompting")
+    stages = ("encoder", "vision", "language", "tracking", "decoding", "prompting")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR",
                         help="states and logs of the stages, and the finished model under DIR/checkpoint; "

@@ -24,7 +24,7 @@ VISION: dict[str, Any] = {
     "architectures": ["InternVisionModel"],
     "model_type": "intern_vit_6b",
     "hidden_size": 128,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 4,
     "num_attention_heads": 4,
     "intermediate_size": 384,
     "image_size": IMAGE_SIZE,

@@ -1,9 +1,9 @@
 """Stage 0, language: vision tower and language model alone learn to find what the words say.
 
-No SAM 2 is needed for this. Five helpers, thrown away afterwards, make it quick: patch tokens name what they show;
+No SAM 2 is needed for this. Four helpers, thrown away afterwards, make it quick: patch tokens name what they show;
 image tokens inside the language model name how the object under them moves (the slow part: it takes several frames);
-two attention heads of [SEG] are told to look at the target's image tokens; the [SEG] state names its target; and the
-[SEG] vector must point at the target's patches by a plain dot product.
+two attention heads of [SEG] are told to look at the target's image tokens; and the [SEG] state says its target's
+code: looks and place, and how it moves.
 """
 
 import torch
@@ -12,10 +12,12 @@ from torch.nn import functional as F  # noqa: N812
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from pipeline.model.grounder import Grounder
+from pipeline.nano.code import CODE_WIDTH, looks_of, places_of
 from pipeline.nano.data import vision_pixels
-from pipeline.nano.encoder import cell_labels, cover
+from pipeline.nano.encoder import cover
 from pipeline.nano.sentences import Packed, ReferringBatch
-from pipeline.shapes.vocabulary import COLOUR_NAMES, MOTIONS, SHAPES, SIZE_NAMES
+from pipeline.nano.vision import LOOKS, NAMES_WIDTH, naming_loss
+from pipeline.shapes.vocabulary import MOTIONS
 
 MOTION_LAYER = 3
 """After this many layers the motion under an image token must be known, so that the layers above can read it."""
@@ -23,7 +25,8 @@ MOTION_LAYER = 3
 GUIDED_LAYER, GUIDED_HEADS = 4, 2
 """The first heads of this layer look from [SEG] to the target."""
 
-_LOOKS = {"colour": len(COLOUR_NAMES), "shape": len(SHAPES), "size": len(SIZE_NAMES)}
+PATCHES = 0.3
+"""Weight of the patches' names: the tower knows them already and must not forget."""
 
 
 def initialise_grounder(grounder: Grounder) -> None:
@@ -49,12 +52,9 @@ class LanguageTraining(nn.Module):
         self.grounder = grounder
         width = int(grounder.config.language["hidden_size"])
         seen = int(grounder.config.vision["hidden_size"])
-        prompt = grounder.config.grounding.d_model
-        self.patch_head = nn.Linear(seen, sum(_LOOKS.values()) + len(_LOOKS) + 2)
+        self.patch_head = nn.Linear(seen, NAMES_WIDTH)
         self.motion_head = nn.Linear(width, len(MOTIONS) + 5)
-        self.target_head = nn.Linear(width, sum(_LOOKS.values()) + len(MOTIONS))
-        self.patch_key = nn.Linear(seen, prompt)
-        self.pointing = nn.Parameter(torch.tensor([prompt**-0.5, -3.0]))
+        self.target_head = nn.Linear(width, CODE_WIDTH + len(MOTIONS))
         self._tapped: dict[str, Tensor] = {}
         attention = grounder.language_model.model.layers[GUIDED_LAYER].self_attn
         for name, projection in (("query", attention.q_proj), ("key", attention.k_proj)):
@@ -78,17 +78,14 @@ class LanguageTraining(nn.Module):
         loss = F.cross_entropy(logits, packed.answer_ids)
         numbers["answer"] = float(loss.detach())
         share = cover(batch.rendered, round(patches.shape[1] ** 0.5))
-        loss = loss + 0.5 * self._patch_loss(patches, share, batch, numbers)
+        naming, named = naming_loss(self.patch_head, patches, batch.rendered, batch.scenes)
+        loss, numbers = loss + PATCHES * naming, numbers | named
         loss = loss + self._motion_loss(middle, share, batch, packed, numbers)
         if guided:
             loss = loss + 0.5 * self._attention_loss(share, batch, packed, numbers)
         states = last[packed.seg_at[:, 0], packed.seg_at[:, 2]]
-        prompts = self.grounder.text_hidden_fcs(states)
-        loss = loss + self._target_loss(states, batch, packed, numbers)
-        loss = loss + self._pointing_loss(
-            prompts, patches.view(clips, frames, *patches.shape[1:]), share, batch, packed, numbers
-        )
-        return loss, numbers, prompts
+        loss = loss + self._target_loss(states, share.unflatten(0, (clips, frames)), batch, packed, numbers)
+        return loss, numbers, self.grounder.text_hidden_fcs(states)
 
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Patch tokens [N, P, C] and image tokens [N, P / 4, D] of normalised frames."""
@@ -107,21 +104,6 @@ class LanguageTraining(nn.Module):
             output_hidden_states=True,
         )  # fmt: skip
         return output.hidden_states[MOTION_LAYER], output.last_hidden_state
-
-    def _patch_loss(self, patches: Tensor, share: Tensor, batch: ReferringBatch, numbers: dict[str, float]) -> Tensor:
-        output = self.patch_head(patches).transpose(1, 2).unflatten(-1, share.shape[-2:])
-        frames = batch.rendered.frames.shape[1]
-        loss, start = patches.new_zeros(()), 0
-        for name, count in _LOOKS.items():
-            labels = cell_labels(share, getattr(batch.scenes, name).repeat_interleave(frames, 0), count)
-            logits = output[:, start : start + count + 1]
-            start += count + 1
-            weights = torch.ones(count + 1, device=patches.device)
-            weights[0] = 0.3
-            loss = loss + F.cross_entropy(logits, labels, weight=weights)
-            held = labels > 0
-            numbers[f"patch_{name}"] = float((logits.argmax(1) == labels)[held].float().mean())
-        return loss
 
     def _motion_loss(
         self, middle: Tensor, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]
@@ -181,50 +163,30 @@ class LanguageTraining(nn.Module):
         target = target / total.clamp(min=1e-3)[:, None]
         return -(chance * target[:, None]).sum(-1).mean()
 
-    def _target_loss(self, states: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]) -> Tensor:
-        wanted = batch.wanted()[packed.seg_at[:, 0], packed.seg_at[:, 1]].float()  # [S, O]
-        labels = []
-        for name, count in {**_LOOKS, "motion": len(MOTIONS)}.items():
-            one_hot = F.one_hot(getattr(batch.scenes, name)[packed.seg_at[:, 0]], count).float()
-            labels.append((one_hot * wanted[..., None]).amax(1))
-        output = self.target_head(states)
-        start = 0
-        kinds = [batch.expressions[b][n].kind for b, n, _ in packed.seg_at.tolist()]
-        for name, label in zip((*_LOOKS, "motion"), labels, strict=True):
-            hit = torch.gather(label, 1, output[:, start : start + label.shape[1]].argmax(1, keepdim=True))[:, 0]
-            start += label.shape[1]
-            if name in ("colour", "motion"):
-                for group in ("appearance", "motion"):
-                    rows = [i for i, kind in enumerate(kinds) if kind == group]
-                    if rows:
-                        numbers[f"{group}_to_{name}"] = float(hit[rows].mean())
-        return 3 * F.binary_cross_entropy_with_logits(output, torch.cat(labels, 1))
-
-    def _pointing_loss(
-        self,
-        prompts: Tensor,
-        patches: Tensor,
-        share: Tensor,
-        batch: ReferringBatch,
-        packed: Packed,
-        numbers: dict[str, float],
+    def _target_loss(
+        self, states: Tensor, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]
     ) -> Tensor:
-        """Dot product of prompt vectors and patch keys against the target's cells on every keyframe."""
-        clips, frames = patches.shape[:2]
+        """How well the [SEG] states [S, D] say their targets' codes and motions; ``share`` [B, K, O + 1, s, s]."""
         rows = packed.seg_at[:, 0]
-        keys = self.patch_key(patches)[rows]  # [S, K, P, C]
-        logits = torch.einsum("sc,skpc->skp", prompts, keys) * self.pointing[0] + self.pointing[1]
-        wanted = batch.wanted()[rows, packed.seg_at[:, 1]].float()
-        cells = share[:, 1:].view(clips, frames, share.shape[1] - 1, -1)[rows]
-        target = torch.einsum("so,skop->skp", wanted, cells).clamp(0, 1)
-        bce = F.binary_cross_entropy_with_logits(logits, target)
-        chance = logits.sigmoid()
-        dice = 1 - (2 * (chance * target).sum((1, 2)) + 1) / (chance.sum((1, 2)) + target.sum((1, 2)) + 1)
-        found = (logits > 0).float()
-        overlap = (
-            torch.minimum(found, target).sum((1, 2)) / torch.maximum(found, target).sum((1, 2)).clamp(min=1e-3)
-        ).detach()
+        wanted = batch.wanted()[rows, packed.seg_at[:, 1]]  # [S, O]
+        moving = F.one_hot(batch.scenes.motion[rows], len(MOTIONS)).float()
+        motion = (moving * wanted[..., None]).amax(1)
+        place = places_of(share[:, :, 1:], rows, wanted)
+        labels = {"looks": looks_of(batch.scenes, rows, wanted), "place": place, "motion": motion}
+        output = dict(
+            zip(labels, self.target_head(states).split([x.shape[1] for x in labels.values()], 1), strict=True)
+        )
+        loss = states.new_zeros(())
+        for name, label in labels.items():
+            bce = F.binary_cross_entropy_with_logits(output[name], label, reduction="none")
+            loss = loss + (4.0 if name == "place" else 1.0) * bce.sum(1).mean() / 8
+        found = output["place"].detach().sigmoid()
+        overlap = torch.minimum(found, place).sum(1) / torch.maximum(found, place).sum(1).clamp(min=1e-3)
+        colours = LOOKS["colour"]
+        hit = labels["looks"].gather(1, output["looks"][:, :colours].argmax(1, keepdim=True))[:, 0]
         kinds = [batch.expressions[b][n].kind for b, n, _ in packed.seg_at.tolist()]
         for kind in sorted(set(kinds)):
-            numbers[f"point_{kind}"] = float(overlap[[k == kind for k in kinds]].mean())
-        return 5 * bce + dice.mean()
+            here = [k == kind for k in kinds]
+            numbers[f"place_{kind}"] = float(overlap[here].mean())
+            numbers[f"colour_{kind}"] = float(hit[here].mean())
+        return loss

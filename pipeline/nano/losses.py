@@ -14,16 +14,24 @@ def low_resolution_targets(masks: Tensor, side: int) -> Tensor:
 
 
 def mask_losses(
-    logits: Tensor, ious: Tensor, score: Tensor, share: Tensor, *, empty_too: bool = False
+    logits: Tensor,
+    ious: Tensor,
+    score: Tensor,
+    share: Tensor,
+    *,
+    empty_too: float = 0.0,
+    favour_best: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Loss per row, and the IoU of the mask that the decoder itself would choose.
 
     Args:
-        logits: [N, M, s, s]: every candidate must fit; the choice between them is by predicted IoU.
+        logits: [N, M, s, s]; the choice between the candidates is by predicted IoU.
         ious: [N, M], predicted.
         score: [N], logit of "the object is there".
         share: [N, S, S] covered share per cell; empty where the object is absent.
-        empty_too: Whether an absent object must give an empty mask; else the object score alone speaks for it.
+        empty_too: Weight of an absent object's mask, which must then be empty; at 0 the object score alone speaks
+            for it.
+        favour_best: Whether the best candidate counts most, as SAM trains; else every candidate must fit.
 
     Returns:
         loss [N]; IoU [N], detached, NaN where the object is absent.
@@ -43,8 +51,9 @@ def mask_losses(
         union = hard.sum((2, 3)) + target.sum((2, 3)) - both
         iou = torch.where(union > 0, both / union.clamp(min=1), torch.ones_like(union))
         chosen = iou.gather(1, ious.argmax(1, keepdim=True))[:, 0]
-    per_mask = 20 * focal + dice + (ious.float() - iou).abs()
+    fit = 20 * focal + dice
+    per_row = fit.amin(1) + 0.1 * fit.mean(1) if favour_best else fit.mean(1)
+    per_row = per_row + (ious.float() - iou).abs().mean(1)
     object_loss = F.binary_cross_entropy_with_logits(score.float(), present, reduction="none")
-    counts = torch.ones_like(present) if empty_too else present
-    loss = counts * per_mask.mean(1) + 0.5 * object_loss
+    loss = (present + empty_too * (1 - present)) * per_row + 0.5 * object_loss
     return loss, torch.where(present > 0, chosen, torch.nan)

@@ -16,6 +16,8 @@ from pipeline.model.sam2_build import build_sam2
 from pipeline.model.segmenter import Segmenter
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.model.weights import save_checkpoint
+from pipeline.nano.code import CodeProjection
+from pipeline.nano.decoding import DecodingTraining, PromptedDecoder
 from pipeline.nano.dimensions import GROUNDING, IMAGE_SIZE, config_json
 from pipeline.nano.encoder import EncoderProbe, encoder_step, initialise_sam2
 from pipeline.nano.language import LanguageTraining, initialise_grounder
@@ -24,10 +26,11 @@ from pipeline.nano.prompting import PromptTraining
 from pipeline.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
 from pipeline.nano.tokenizer import write_tokenizer
 from pipeline.nano.tracking import TrackingTraining, validate_tracking
+from pipeline.nano.vision import PatchNaming, vision_step, whiten_patches
 from pipeline.shapes.vocabulary import Split
 
 LOG = logging.getLogger(__name__)
-STAGES = ("encoder", "language", "tracking", "prompting")
+STAGES = ("encoder", "vision", "language", "tracking", "decoding", "prompting")
 _SEED_SPACE = 10_000_000
 """Each stage draws its clips from seeds of its own."""
 
@@ -38,15 +41,22 @@ class Plan:
 
     encoder_steps: int = 2200
     encoder_clips: int = 16
-    language_steps: int = 1000
-    language_guided_from: int = 500
+    vision_steps: int = 2600
+    vision_clips: int = 16
+    language_steps: int = 4000
+    language_guided_from: int = 300
     """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
     language_expressions: int = 6
-    tracking_steps: int = 1300
+    tracking_steps: int = 3900
     tracking_clips: int = 6
     tracking_objects: int = 3
-    prompting_steps: int = 500
+    decoding_steps: int = 4000
+    decoding_clips: int = 8
+    decoding_targets: int = 4
+    decoding_guided_until: float = 0.5
+    """Share of the steps after which nobody tells the decoder any more where to look."""
+    prompting_steps: int = 2000
     prompting_clips: int = 8
     prompting_expressions: int = 4
     validation_clips: int = 100
@@ -55,9 +65,11 @@ class Plan:
     def short(cls) -> "Plan":
         """A few steps of everything: shows that training runs, not that it learns."""
         return cls(
-            encoder_steps=4, encoder_clips=2, language_steps=4, language_clips=2, language_expressions=2,
-            tracking_steps=3, tracking_clips=1, tracking_objects=2, prompting_steps=3, prompting_clips=2,
-            prompting_expressions=2, validation_clips=2,
+            encoder_steps=4, encoder_clips=2, vision_steps=4, vision_clips=2,
+            language_steps=4, language_clips=2, language_expressions=2,
+            tracking_steps=3, tracking_clips=1, tracking_objects=2,
+            decoding_steps=4, decoding_clips=2, decoding_targets=2,
+            prompting_steps=3, prompting_clips=2, prompting_expressions=2, validation_clips=2,
         )  # fmt: skip
 
 
@@ -96,10 +108,29 @@ class NanoTraining:
             validate_every=500,
         )
 
+    def train_vision(self) -> None:
+        """Stage 0, vision tower. Needs no other stage."""
+        torch.manual_seed(4)
+        grounder = Grounder(self.config)
+        initialise_grounder(grounder)
+        vision = grounder.tower.vision_model
+        whiten_patches(vision, IMAGE_SIZE, seed=5 * _SEED_SPACE)
+        naming = PatchNaming(vision).to(self.device)
+        plan = self.plan
+        train_stage(
+            self._settings("vision", plan.vision_steps, 1.5e-3, decay_from=0.5),
+            naming,
+            lambda step: vision_step(naming, 5 * _SEED_SPACE + 1 + step, plan.vision_clips, IMAGE_SIZE),
+            validate=lambda: vision_step(naming, 77, plan.validation_clips, IMAGE_SIZE, "test")[1],
+            validate_every=1000,
+        )
+
     def train_language(self) -> None:
-        """Stage 0, language. Needs no other stage."""
+        """Stage 0, language. Needs the vision tower."""
         torch.manual_seed(1)
         module = self._language()
+        load_stage(self._state("vision"), module.grounder.tower.vision_model, "vision.")
+        load_stage(self._state("vision"), module.patch_head, "head.")
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
@@ -114,7 +145,8 @@ class NanoTraining:
             return module(*self._batch(plan.validation_clips, plan.language_expressions, 5, 1, "test"))[1]
 
         settings = self._settings("language", plan.language_steps, 1e-3, decay_from=0.5)
-        train_stage(settings, module, compute, validate=validate, validate_every=500)
+        slower = {"grounder.tower.vision_model.": 0.3}  # trained already
+        train_stage(settings, module, compute, validate=validate, validate_every=500, slower=slower)
 
     def train_tracking(self) -> None:
         """Stage 1. Needs the encoder."""
@@ -140,27 +172,54 @@ class NanoTraining:
         settings = self._settings("tracking", plan.tracking_steps, 1e-3, decay_from=0.5)
         train_stage(settings, module, compute, validate=validate, validate_every=400)
 
+    def train_decoding(self) -> None:
+        """Stage 2a. Needs tracking."""
+        torch.manual_seed(5)
+        segmenter = Segmenter(self.config.grounding, has_original=True)
+        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        decoder = PromptedDecoder(segmenter.to(self.device))
+        decoder.start_from_original()
+        module = DecodingTraining(decoder).to(self.device)
+        plan = self.plan
+
+        def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            guidance = max(0.0, 1 - step / (plan.decoding_guided_until * plan.decoding_steps))
+            return module(6 * _SEED_SPACE + step, plan.decoding_clips, plan.decoding_targets, guidance)
+
+        settings = self._settings("decoding", plan.decoding_steps, 1e-3, decay_from=0.5)
+        train_stage(
+            settings,
+            module,
+            compute,
+            validate=lambda: module(6, plan.validation_clips, plan.decoding_targets, 0.0, "test")[1],
+            validate_every=500,
+        )
+
     def train_prompting(self) -> None:
         """Stage 2, and the checkpoint. Needs all others."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
         load_stage(self._state("language"), language)
-        load_stage(self._state("tracking"), segmenter, "segmenter.")
-        module = PromptTraining(language, segmenter.to(self.device))
-        module.start_from_original()
+        decoder = PromptedDecoder(segmenter.to(self.device))
+        projection = CodeProjection(self.config.grounding.d_model).to(self.device)
+        load_stage(self._state("decoding"), decoder, "decoder.")
+        load_stage(self._state("decoding"), projection, "projection.")
+        module = PromptTraining(language, decoder, projection)
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
             count = keyframes_of_step(step)
             seed = 4 * _SEED_SPACE + step
-            return module(*self._batch(plan.prompting_clips, plan.prompting_expressions, count, seed), step)
+            batch = self._batch(plan.prompting_clips, plan.prompting_expressions, count, seed)
+            # First the prompts come near the codes that the decoder knows, then masks decide.
+            return module(*batch, step, max(0.1, 1 - step / (0.3 * plan.prompting_steps)))
 
         def validate() -> Mapping[str, float]:
             save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
-            return module(*self._batch(plan.validation_clips, plan.prompting_expressions, 5, 1, "test"), 0)[1]
+            return module(*self._batch(plan.validation_clips, plan.prompting_expressions, 5, 1, "test"), 0, 0.0)[1]
 
-        # The language side is already good; the decoder's copy has a trained start too.
-        slower = {"segmenter.": 0.6, "language.grounder.": 0.6}
-        settings = self._settings("prompting", plan.prompting_steps, 8e-4, decay_from=0.35)
+        # All but the projection of [SEG] is good already.
+        slower = {"decoder.": 0.5, "language.grounder.text_hidden_fcs.": 1.0, "language.grounder.": 0.4}
+        settings = self._settings("prompting", plan.prompting_steps, 1e-3, decay_from=0.35)
         train_stage(settings, module, compute, validate=validate, validate_every=250, slower=slower)
 
     def _language(self) -> LanguageTraining:

@@ -6,14 +6,14 @@ import torch
 
 from pipeline.model.sa2va import Sa2VA
 from pipeline.nano.data import sam_pixels, vision_pixels
+from pipeline.nano.decoding import PromptedDecoder
 from pipeline.nano.dimensions import IMAGE_SIZE
 from pipeline.nano.language import LanguageTraining
 from pipeline.nano.loop import StageSettings, train_stage
 from pipeline.nano.losses import mask_losses
-from pipeline.nano.prompting import PromptTraining
 from pipeline.nano.sentences import Packer, draw_batch
 from pipeline.nano.tracking import TrackingTraining, validate_tracking
-from pipeline.nano.training import NanoTraining, Plan
+from pipeline.nano.training import STAGES, NanoTraining, Plan
 from pipeline.nano.untrained import write_untrained
 from pipeline.shapes import ShapeExpression
 
@@ -39,7 +39,7 @@ def test_a_short_run_ends_in_a_checkpoint_that_fits_the_repository_and_answers(t
     results = Sa2VA.from_checkpoint(trained / "checkpoint").segment(tmp_path / "JPEGImages" / "clip0", ["the red star"])
     assert len(results) == 1
     assert len(results[0].frame_names) == 6
-    for name in ("encoder", "language", "tracking", "prompting"):
+    for name in STAGES:
         assert '"validation"' in (trained / f"{name}.jsonl").read_text()
 
 
@@ -133,8 +133,7 @@ def test_stage_two_decodes_as_inference_makes_first_masks(untrained):
     prompts = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         levels = segmenter.sam2.image_encoder(sam_pixels(frames / 255))["backbone_fpn"]
-        training = PromptTraining(LanguageTraining(untrained.grounder), segmenter)
-        logits, ious, _ = training._decode(list(levels), prompts)
+        logits, ious, _ = PromptedDecoder(segmenter)._decode(list(levels), prompts)
         for index, features in enumerate(segmenter.encode(frames.to(torch.uint8).permute(0, 2, 3, 1))):
             decoded = segmenter.decode(
                 segmenter.finetuned_decoder,
@@ -179,6 +178,6 @@ def test_a_perfect_mask_costs_less_than_a_wrong_one():
     assert iou[0] > 0.6
     assert iou[1].isnan()
     assert good[1] == bad[1]  # an absent object's mask does not count ...
-    empty_good, _ = mask_losses(right, ious, score, share, empty_too=True)
-    empty_bad, _ = mask_losses(-right, ious, score, share, empty_too=True)
+    empty_good, _ = mask_losses(right, ious, score, share, empty_too=1.0)
+    empty_bad, _ = mask_losses(-right, ious, score, share, empty_too=1.0)
     assert empty_good[1] < 0.5 * empty_bad[1]  # ... unless asked for

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline import cli
 from pipeline.errors import UsageError
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="bfloat16,compile",
         help="also measure ours with SAM 2 in bfloat16, or its encoder through torch.compile, and how masks agree",
     )
+    parser.add_argument(
+        "--job", type=int, metavar="N", help="measure what the job around the model costs, on N short drawn videos"
+    )
     parser.add_argument("--evaluation", action="store_true", help="measure scoring (J and F) instead of the model")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here too")
     return parser
@@ -95,16 +99,35 @@ def _check(args: argparse.Namespace) -> list[str]:
 def _evaluation(args: argparse.Namespace) -> int:
     from pipeline.evaluation.benchmark import evaluation_benchmark
 
-    text = json.dumps(evaluation_benchmark(), indent=1)
-    print(text)
-    if args.json:
-        args.json.write_text(text + "\n", encoding="utf-8")
+    _print_report(evaluation_benchmark(), args.json)
     return 0
+
+
+def _job(args: argparse.Namespace) -> int:
+    from pipeline.bench.job_benchmark import JobBenchSettings, job_benchmark
+
+    if args.job < 2:
+        raise UsageError(f"--job is {args.job}; a pace takes at least 2 videos")
+    with _model_directory(args.model) as (model, _), tempfile.TemporaryDirectory(prefix="bench-job-") as scratch:
+        settings = JobBenchSettings(
+            model=model, videos=args.job, say=lambda line: print(line, file=sys.stderr, flush=True)
+        )
+        _print_report(job_benchmark(settings, Path(scratch)), args.json)
+    return 0
+
+
+def _print_report(report: dict[str, Any], file: Path | None) -> None:
+    text = json.dumps(report, indent=1)
+    print(text)
+    if file:
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def _work(args: argparse.Namespace) -> int:
     if args.evaluation:
         return _evaluation(args)
+    if args.job is not None:
+        return _job(args)
     import torch
 
     from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, save

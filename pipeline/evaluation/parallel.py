@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 from pipeline import cluster
 
 T = TypeVar("T")
+_IN_FLIGHT = 2
+"""Tasks per worker that are handed over at a time: the next one waits at the worker, not behind a round trip."""
 
 
 def map_tasks(
@@ -16,7 +18,7 @@ def map_tasks(
     Args:
         function: Module-level, so that a worker process can import it.
         items: Argument tuples; drawn only as fast as they are worked off.
-        workers: With 1 everything happens in this process, else as that many Ray tasks at a time.
+        workers: With 1 everything happens in this process, else as Ray tasks, that many at a time.
         address: The cluster for them, as for ``cluster.connect``.
     """
     if workers <= 1:
@@ -33,7 +35,7 @@ def map_tasks(
         running: list[Any] = []
         for item in items:
             running.append(task.remote(*item))
-            if len(running) >= workers:
+            if len(running) >= workers * _IN_FLIGHT:
                 yield from _finished(running)
         while running:
             yield from _finished(running)

@@ -1,0 +1,124 @@
+"""From one mask dataset to a smaller one: read video by video, select, write anew."""
+
+import hashlib
+import json
+import logging
+import posixpath
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.curate.plan import Selection, check_not_empty, choose, videos_of
+from pipeline.curate.rules import Rules
+from pipeline.curate.shards import ShardWriter
+from pipeline.dataset.files import MASKS_FOLDER, mask_files
+from pipeline.dataset.output import RUN_FILE, OutputDirectory
+from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.state import Counts, DatasetState
+from pipeline.errors import StorageError, UsageError
+from pipeline.storage import MissingFileError, absolute, delete, join, read_bytes, scrub
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curation:
+    """What became of a dataset.
+
+    Attributes:
+        before: What the source holds.
+        after: What the new dataset holds.
+        dropped: Rows by reason, every reason named.
+        splits: Videos and rows of each split.
+    """
+
+    before: Counts
+    after: Counts
+    dropped: dict[str, int]
+    splits: dict[str, dict[str, int]]
+
+
+def curate(source: str, output: str, rules: Rules) -> Curation:
+    """Write the rows of ``source`` that ``rules`` keep as a new dataset.
+
+    The same source and rules give the same files. The source is read twice, to select and to write; memory is bounded
+    by two files being filled and one video's rows, beside the ids of all videos.
+
+    Args:
+        source: A mask dataset; it is not changed.
+        output: Directory for the new one; bound to the source's content and the rules, so that another selection
+            refuses to mix into it.
+        rules: What to keep.
+
+    Raises:
+        UsageError: ``source`` is no mask dataset, ``output`` holds something else, or a split would be empty.
+        StorageError: Storage failed, or a run added to the source meanwhile.
+    """
+    if absolute(source) == absolute(output):
+        raise UsageError(f"{scrub(output)}: is the dataset to select from; name a new --output")
+    dataset, state = MaskDataset(source), content_hash(source)
+    before = DatasetState(dataset.url).counts()
+    chosen = choose(dataset, rules)
+    check_not_empty(chosen, before)
+    origin = _run_of(dataset.url)
+    identity = _identity(dataset.url, origin, state, rules, before, chosen)
+    description = {"model": origin.get("model"), "source": scrub(dataset.url), "configuration": rules.as_dict()}
+    with OutputDirectory(output) as target:
+        target.begin(identity=identity, description=description)
+        metadata = {"sa2va_i_pipeline.made_by": json.dumps({"identity": identity}, sort_keys=True)}
+        shards = {split: ShardWriter(target.url, split, metadata) for split in chosen.splits}
+        for video_id, rows in videos_of(dataset, chosen.rows_of):
+            target.check_lock()
+            if video_id in chosen.kept:
+                kept = rows.take(chosen.kept[video_id])  # a copy, so that the row group need not be held
+                shards[rules.split_of(video_id)].add(kept)
+        if content_hash(source) != state:
+            raise StorageError(f"{scrub(dataset.url)}: changed while it was read; start again once its run has ended")
+        for shard in shards.values():
+            shard.finish()
+        _remove_others(target.url, [file for shard in shards.values() for file in shard.files])
+        summary = {"before": asdict(before), "dropped": chosen.dropped, "splits": chosen.splits}
+        after = target.finish(summary)
+    return Curation(before=before, after=after, dropped=chosen.dropped, splits=chosen.splits)
+
+
+def content_hash(url: str) -> str:
+    """Tells whether a dataset is still the same: names and sizes of its files."""
+    listing = [[posixpath.basename(file.url), file.size_bytes] for file in mask_files(url)]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _identity(
+    url: str, origin: dict[str, Any], state: str, rules: Rules, before: Counts, chosen: Selection
+) -> dict[str, Any]:
+    """What the card says about how the rows were selected and made."""
+    by = {f"selected_by_{name}": value for name, value in rules.as_dict().items()}
+    splits = {split: f"{MASKS_FOLDER}/{split}-*.parquet" for split in rules.splits}
+    made = origin.get("identity") if isinstance(origin.get("identity"), dict) else {}
+    return {
+        "selected_from": posixpath.basename(url),
+        "selected_from_content": state,
+        **by,
+        "splits": splits,
+        "rows_before": before.rows,
+        "rows_after": sum(counts["rows"] for counts in chosen.splits.values()),
+        "rows_dropped": chosen.dropped,
+        **{f"source_{name}": value for name, value in (made or {}).items()},
+    }
+
+
+def _run_of(url: str) -> dict[str, Any]:
+    """The source's ``run.json``; empty where it has none that can be read."""
+    file = join(url, RUN_FILE)
+    try:
+        run = json.loads(read_bytes(file))
+    except (MissingFileError, ValueError) as error:
+        log.warning("%s: not readable (%s); the card will not say how the masks were made", scrub(file), error)
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def _remove_others(url: str, files: list[str]) -> None:
+    """Files of an earlier attempt that this one did not write again."""
+    for file in mask_files(url):
+        if file.url not in files:
+            delete(file.url)

@@ -1,0 +1,84 @@
+"""--merge-tracks: similar objects share a track, the video's file says so, and the output is bound to it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline.config import RunConfig
+from pipeline.dataset import DatasetWriter
+from pipeline.dataset.shared import shared_from_metadata
+from pipeline.dataset.writer import file_name
+from pipeline.errors import UsageError
+from pipeline.model.locate import pin_model
+from pipeline.schema import Expression, VideoTask
+from pipeline.stages.rows import GroundedVideo, grounded_table
+from pipeline.stages.segment import Segment
+from pipeline.stages.settings import WorkerSettings
+from pipeline.stages.write import commit_rows
+from tests.conftest import run_job
+
+
+def config(**settings: object) -> RunConfig:
+    return RunConfig(**{"manifest": "m", "model": "nano", "output": "o", **settings})
+
+
+def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | None) -> Path:
+    """Three expressions, the second one's prompt nearly that of the first, through Segment and Write."""
+    torch.set_num_threads(1)
+    settings = WorkerSettings(
+        config=config(model=str(untrained), merge_tracks=merge_tracks), model=pin_model(str(untrained))
+    )
+    stage = Segment(settings, None)
+    stage.attempts = SimpleNamespace(begin=lambda _: None, end=lambda _: None)
+    width = stage.segmenter.config.d_model
+    prompts = np.random.default_rng(0).normal(size=(3, 1, width)).astype(np.float32)
+    prompts[1] = prompts[0] * 1.0001
+    expressions = tuple(Expression(expression_id=f"e{i}", text=f"the thing {i}") for i in range(3))
+    video = GroundedVideo(
+        task=VideoTask(video_id="clip", video=str(clips / "JPEGImages/clip0"), expressions=expressions),
+        expression_errors=[None] * 3,
+        answers=["Sure, [SEG]."] * 3,
+        prompts=list(prompts),
+        seg_probabilities=[[0.9]] * 3,
+    )
+    try:
+        segmented = stage(grounded_table(video))
+    finally:
+        stage.decoder.close()
+    (output / "masks").mkdir(parents=True)
+    written = commit_rows(segmented, DatasetWriter(str(output)))
+    assert written.column("fatal").to_pylist() == [None]
+    return output / "masks" / file_name("clip")
+
+
+def test_the_file_says_which_rows_share_a_track(untrained: Path, clips: Path, tmp_path: Path) -> None:
+    merged = segment(untrained, clips, tmp_path / "merged", 0.5)
+    assert shared_from_metadata(pq.read_schema(merged).metadata)["e1", 0] == ("e0", 0)
+    masks: pa.Table = pq.read_table(merged).column("masks")
+    assert masks[0] == masks[1]
+    apart = segment(untrained, clips, tmp_path / "apart", None)
+    assert shared_from_metadata(pq.read_schema(apart).metadata) == {}
+    assert pq.read_table(apart).column("masks")[0] == masks[0], "the first of those that share keeps its own masks"
+
+
+def test_it_is_part_of_what_an_output_is_bound_to_only_where_it_is_on() -> None:
+    assert config(merge_tracks=0.9).identity("f") != config(merge_tracks=0.8).identity("f") != config().identity("f")
+    assert config(merge_tracks=1).identity("f") == config(merge_tracks=1.0).identity("f")
+    assert "merge_tracks" not in config().identity("f")
+
+
+@pytest.mark.parametrize("iou", [0.0, -1, 1.5, float("nan")])
+def test_an_iou_is_above_0_and_at_most_1(iou: float) -> None:
+    with pytest.raises(UsageError, match="merge_tracks"):
+        config(merge_tracks=iou)
+
+
+def test_the_command_refuses_it_too() -> None:
+    result = run_job("annotate", "--manifest", "m", "--model", "m", "--output", "o", "--merge-tracks", "2")
+    assert result.returncode == 2
+    assert result.stderr.strip() == "annotate.py: merge_tracks is 2.0; it must be an IoU above 0 and at most 1"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-COLOURS = ((230, 60, 60), (60, 130, 240), (60, 190, 90), (240, 170, 40), (170, 90, 220), (40, 190, 200))
-"""One per object, in turn."""
+COLOURS = ((255, 40, 150), (0, 165, 255), (120, 215, 0), (255, 195, 0), (150, 90, 255), (0, 205, 175))
+"""One per object, in turn; strong ones that real scenes rarely have."""
 
 
 def draw_mask(frame: np.ndarray, mask: np.ndarray, object_id: int = 0, opacity: float = 0.5) -> np.ndarray:
@@ -21,7 +21,12 @@ def draw_mask(frame: np.ndarray, mask: np.ndarray, object_id: int = 0, opacity: 
     colour = np.array(COLOURS[object_id % len(COLOURS)], np.float32)
     drawn = frame.copy()
     drawn[mask] = ((1 - opacity) * drawn[mask] + opacity * colour).astype(np.uint8)
-    inside = mask.copy()
-    inside[1:-1, 1:-1] &= mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-    drawn[mask & ~inside] = colour.astype(np.uint8)
+    drawn[outline(mask)] = colour.astype(np.uint8)
     return drawn
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of ``mask`` (bool ``[H, W]``) that touch the outside or the picture's border."""
+    inside = np.zeros_like(mask)
+    inside[1:-1, 1:-1] = mask[1:-1, 1:-1] & mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
+    return mask & ~inside

@@ -1,0 +1,159 @@
+"""The verb: a dataset in, one HTML file to look at it out."""
+
+import json
+import logging
+import os
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pipeline.dataset.files import MASKS_FOLDER, mask_files
+from pipeline.dataset.output import RUN_FILE
+from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.writer import file_name
+from pipeline.report.cards import Card
+from pipeline.report.clips import Clip, read_clips
+from pipeline.report.collect import Key, Statistics, items_of
+from pipeline.report.drawing import Ground, draw_grounds, draw_item
+from pipeline.report.footage import Footage
+from pipeline.report.page import page_html
+from pipeline.report.sample import Sampled, Sampler
+from pipeline.report.summary import Findings, summarise
+from pipeline.report.truth import Truth
+from pipeline.storage import MissingFileError, absolute, atomic_write, is_local, join, read_bytes, scrub
+
+log = logging.getLogger(__name__)
+
+FRAMES = 12
+"""Frames of a looping overlay; the strip beside it shows six of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSummary:
+    """What a report shows."""
+
+    expressions: int
+    """In the dataset."""
+    shown: int
+    without_pictures: int
+    """Shown items whose video could not be read."""
+    size_bytes: int
+
+
+def write_report(
+    dataset: str,
+    output: str,
+    footage: Footage,
+    *,
+    items: int = 100,
+    truth: Truth | None = None,
+    movies: Mapping[Key, str] | None = None,
+    say: Callable[[str], None] = log.info,
+) -> ReportSummary:
+    """Write a report on a mask dataset: one HTML file that needs nothing else.
+
+    The dataset is streamed, and videos are opened for the items shown only, so memory grows with ``items`` and not with
+    the dataset.
+
+    Args:
+        dataset: Path or fsspec URL of a mask dataset.
+        output: The file to write; path or fsspec URL.
+        footage: Where its videos are.
+        items: (video, expression) pairs to show, at most.
+        truth: The dataset's result on a benchmark, to show and to choose worst and best by.
+        movies: URLs of overlay videos to link to.
+        say: Gets lines about progress.
+
+    Raises:
+        UsageError: It is not a mask dataset.
+        StorageError: It cannot be read, or the report not be written.
+    """
+    run = read_run(dataset)
+    findings, sampled = _collect(dataset, run, items, truth)
+    say(f"{findings.expressions} expressions read, {len(sampled)} of them chosen to be shown")
+    clips = read_clips(dataset, {choice.item.key for choice in sampled}, FRAMES)
+    grounds = draw_grounds(clips, footage)
+    say(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
+    cards = _Cards(dataset, output, clips, grounds, truth, movies or {}).of(sampled)
+    named = {f"ground-{number}": ground for number, ground in enumerate(grounds.values())}
+    content = page_html(summarise(findings, cards, named))
+    atomic_write(output, content)
+    return ReportSummary(
+        expressions=findings.expressions,
+        shown=len(cards),
+        without_pictures=sum(card.problem is not None for card in cards),
+        size_bytes=len(content),
+    )
+
+
+def read_run(dataset: str) -> dict[str, Any]:
+    """The content of ``run.json``; empty where there is none or it is of another kind."""
+    try:
+        run = json.loads(read_bytes(join(dataset, RUN_FILE)))
+    except (MissingFileError, ValueError, RecursionError) as error:
+        log.info("no run.json: %s", error)
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def _collect(dataset: str, run: dict[str, Any], items: int, truth: Truth | None) -> tuple[Findings, list[Sampled]]:
+    sampler = Sampler(items, lambda item: item.score if truth is None else truth.both(item.key))
+    findings = Findings(dataset=dataset, run=run, statistics=Statistics(), truth=truth)
+    for item in items_of(MaskDataset(dataset)):
+        findings.add(item)
+        sampler.add(item)
+    return findings, sampler.chosen()
+
+
+@dataclass(frozen=True)
+class _Cards:
+    """Puts together what is known of the items shown."""
+
+    dataset: str
+    output: str
+    clips: Mapping[Key, Clip]
+    grounds: Mapping[str, Ground]
+    truth: Truth | None
+    movies: Mapping[Key, str]
+
+    def of(self, sampled: list[Sampled]) -> list[Card]:
+        present = {posixpath.basename(file.url) for file in mask_files(self.dataset)}
+        numbers = {video_id: number for number, video_id in enumerate(self.grounds)}
+        return [self._card(number, choice, present, numbers) for number, choice in enumerate(sampled)]
+
+    def _card(self, number: int, choice: Sampled, present: set[str], numbers: Mapping[str, int]) -> Card:
+        key = choice.item.key
+        clip, ground = self.clips.get(key), self.grounds.get(key[0])
+        own = file_name(key[0])
+        file = f"{MASKS_FOLDER}/{own if own in present else '*.parquet'}"  # another writer may name files otherwise
+        url = join(self.dataset, file)
+        return Card(
+            number=number,
+            sampled=choice,
+            drawing=draw_item(key, clip, self.truth) if clip is not None else None,
+            ground=f"ground-{numbers[key[0]]}" if ground is not None and ground.frames else None,
+            problem=ground.problem if clip is not None and ground is not None else None,
+            judged=self.truth.judged.get(key) if self.truth is not None else None,
+            file=file,
+            link=link_between(self.output, url) if own in present else None,
+            query=_query(url, key),
+            movie=link_between(self.output, self.movies[key]) if key in self.movies else None,
+        )
+
+
+def link_between(page: str, target: str) -> str | None:
+    """The relative link from a local page to a local file; None where one of them is elsewhere."""
+    if not (is_local(page) and is_local(target)):
+        return None
+    relative = os.path.relpath(absolute(target), Path(absolute(page)).parent)
+    return quote(relative)
+
+
+def _query(url: str, key: Key) -> str:
+    """A query to copy, for people; nothing here runs it. Quotes are doubled, as SQL wants them in strings."""
+    file, video_id, expression_id = ("'" + part.replace("'", "''") + "'" for part in (scrub(url), *key))
+    where = f"video_id = {video_id} and expression_id = {expression_id}"
+    return f"select * from read_parquet({file}) where {where}"  # noqa: S608 - text to copy

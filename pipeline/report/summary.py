@@ -1,0 +1,189 @@
+"""What the top of the page says: counts, throughput, failures, configuration, charts."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.dataset.identity import without_secrets
+from pipeline.progress import duration
+from pipeline.report.cards import Card
+from pipeline.report.charts import bars_over_time, histogram, percent, scatter
+from pipeline.report.collect import Item, Statistics
+from pipeline.report.drawing import Ground
+from pipeline.report.page import Page
+from pipeline.report.throughput import rate_over_time, rate_sentence
+from pipeline.report.truth import Truth
+from pipeline.schema import Status
+from pipeline.storage import scrub
+
+MOST_POINTS = 2000
+"""In the chart of scores against J&F."""
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What one pass over the dataset found."""
+
+    dataset: str
+    run: dict[str, Any]
+    statistics: Statistics
+    truth: Truth | None = None
+    statuses: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    points: list[tuple[float, float]] = field(default_factory=list)
+    """Score and J&F of every expression that has both."""
+
+    @property
+    def expressions(self) -> int:
+        """In the dataset."""
+        return sum(self.statuses.values())
+
+    def add(self, item: Item) -> None:
+        """Take in one item."""
+        self.statistics.add(item)
+        self.statuses[item.status] += 1
+        self.rows += len(item.objects)
+        both = self.truth.both(item.key) if self.truth is not None else None
+        if both is not None and item.score is not None and item.status == Status.OK:
+            self.points.append((item.score, both))
+
+
+def summarise(findings: Findings, cards: Sequence[Card], grounds: Mapping[str, Ground]) -> Page:
+    """The page of what was found."""
+    name = posixpath.basename(findings.dataset.rstrip("/")) or "masks"
+    best_by = "J&F" if findings.truth is not None else "score"
+    return Page(
+        title=f"Masks in {name}",
+        lead=_lead(findings),
+        tiles=_tiles(findings),
+        about=_about(findings),
+        notes=_notes(cards),
+        failures=[
+            (cause, count, scrub(findings.statistics.examples[cause]))
+            for cause, count in findings.statistics.failures.most_common()
+        ],
+        configuration=_configuration(findings.run),
+        charts=_charts(findings),
+        gallery_lead=f"{len(cards):,} of {findings.expressions:,} expressions: the worst and best by {best_by}, "
+        "some at random, failures of every kind, and answers without an object.",
+        cards=cards,
+        grounds=grounds,
+        has_truth=findings.truth is not None,
+    )
+
+
+def _lead(findings: Findings) -> str:
+    run = findings.run
+    model = run.get("model")
+    source = model.get("source") if isinstance(model, dict) else None
+    parts = [scrub(findings.dataset)]
+    if source:
+        parts.append(f"made by {scrub(str(source))}")
+    if run.get("started_at"):
+        parts.append(f"run of {run['started_at']}, {run.get('state', 'state unknown')}")
+    return " · ".join(parts)
+
+
+def _tiles(findings: Findings) -> list[tuple[str, str]]:
+    statuses = findings.statuses
+    tiles = [
+        (f"{len(findings.statistics.frames_of_video):,}", "videos"),
+        (f"{findings.expressions:,}", "expressions"),
+        (f"{findings.rows:,}", "rows"),
+        (f"{statuses[Status.OK]:,}", "ok"),
+        (f"{statuses[Status.NO_OBJECT]:,}", "no object"),
+        (f"{statuses[Status.FAILED]:,}", "failed"),
+    ]
+    if findings.truth is not None:
+        tiles += [(f"{100 * v:.1f}", k) for k, v in findings.truth.headline.items() if v is not None]
+    return tiles
+
+
+def _about(findings: Findings) -> list[str]:
+    rate = rate_sentence(findings.run)
+    sentences = [] if rate is None else [f"Throughput: {rate}."]
+    if findings.truth is not None:
+        sentences.append(f"Against the ground truth: {findings.truth.about}.")
+    return sentences
+
+
+def _notes(cards: Sequence[Card]) -> list[str]:
+    problems = Counter(card.problem for card in cards if card.problem)
+    if not problems:
+        return []
+    why, _ = problems.most_common(1)[0]
+    missing = f"{sum(problems.values())} of the {len(cards)} items below are without pictures of their video"
+    return [f"{missing}; their masks are drawn on plain ground: {why}"]
+
+
+def _configuration(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for name in ("configuration", "model", "versions", "timings", "this_run"):
+        part = run.get(name)
+        if isinstance(part, dict):
+            lines += [(f"{name}: {key}", str(value)) for key, value in without_secrets(part).items()]
+    return lines
+
+
+def _charts(findings: Findings) -> list[tuple[str, str]]:
+    statistics = findings.statistics
+    longest = max(statistics.lengths, default=0)
+    charts = [
+        (
+            "Score",
+            histogram(
+                statistics.scores,
+                np.linspace(0, 1, 21).tolist(),
+                label=lambda value: f"{value:.2g}",
+                ticks=(0, 0.5, 1),
+                of="tracks",
+            ),
+        ),
+        (
+            "Area where present, of the picture",
+            histogram(
+                statistics.areas,
+                np.geomspace(1e-4, 1, 21).tolist(),
+                label=percent,
+                ticks=(1e-4, 1e-3, 1e-2, 1e-1, 1),
+                of="tracks",
+            ),
+        ),
+        (
+            "Track length, frames with a mask",
+            histogram(
+                statistics.lengths,
+                length_edges(longest),
+                label=lambda value: f"{value:.0f}",
+                ticks=(0, round(longest / 2), longest),
+                of="tracks",
+            ),
+        ),
+    ]
+    rate = rate_over_time(findings.dataset, findings.run, statistics.frames_of_video)
+    if rate is not None:
+        bars = bars_over_time(rate.frames_per_second, rate.seconds, unit="frames/s", label=duration)
+        charts.append(("Frames per second over the run", bars))
+    if findings.points:
+        charts.append(("Score against J&F", _against_truth(findings.points)))
+    return charts
+
+
+def _against_truth(points: Sequence[tuple[float, float]]) -> str:
+    from scipy.stats import spearmanr
+
+    order = ""
+    if len({score for score, _ in points}) > 1 and len({both for _, both in points}) > 1:
+        order = f": Spearman {spearmanr(points).statistic:.2f}"
+    step = -(-len(points) // MOST_POINTS)
+    return scatter(points[::step], across="score", up="J&F", summary=f"{len(points):,} expressions{order}")
+
+
+def length_edges(longest: int) -> list[float]:
+    """Whole numbers of frames from 0 on, at most 25 bars, the last of which holds ``longest``."""
+    step = -(-(longest + 1) // 25)
+    return [float(edge) for edge in range(0, longest + 1 + step, step)]

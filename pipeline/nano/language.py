@@ -179,7 +179,7 @@ class LanguageTraining(nn.Module):
         loss = states.new_zeros(())
         for name, label in labels.items():
             bce = F.binary_cross_entropy_with_logits(output[name], label, reduction="none")
-            loss = loss + (4.0 if name == "place" else 1.0) * bce.sum(1).mean() / 8
+            loss = loss + (0.5 if name == "place" else 1.0) * bce.sum(1).mean() / 8
         found = output["place"].detach().sigmoid()
         overlap = torch.minimum(found, place).sum(1) / torch.maximum(found, place).sum(1).clamp(min=1e-3)
         colours = LOOKS["colour"]

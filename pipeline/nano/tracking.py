@@ -31,10 +31,11 @@ class TrackingTraining(nn.Module):
         super().__init__()
         self.segmenter = segmenter
         sam2 = segmenter.sam2
-        # Inference caches what depends on these two; as random constants they serve as well.
-        frozen = [sam2.image_encoder, sam2.sam_prompt_encoder.no_mask_embed, sam2.sam_prompt_encoder.not_a_point_embed]
-        for module in frozen:
+        # Inference caches what depends on the first two, and both decoders read the third: constants serve as well.
+        constant = (sam2.sam_prompt_encoder.no_mask_embed, sam2.sam_prompt_encoder.not_a_point_embed)
+        for module in (sam2.image_encoder, *constant):
             module.requires_grad_(requires_grad=False)
+        sam2.no_mem_embed.requires_grad_(requires_grad=False)
         segmenter.finish(segmenter.device)
 
     def encode(self, frames: Tensor) -> list[Tensor]:

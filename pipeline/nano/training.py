@@ -43,20 +43,20 @@ class Plan:
     encoder_clips: int = 16
     vision_steps: int = 2600
     vision_clips: int = 16
-    language_steps: int = 4000
-    language_guided_from: int = 300
+    language_steps: int = 2500
+    language_guided_from: int = 100
     """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
     language_expressions: int = 6
-    tracking_steps: int = 3900
+    tracking_steps: int = 5200
     tracking_clips: int = 6
     tracking_objects: int = 3
-    decoding_steps: int = 4000
+    decoding_steps: int = 3000
     decoding_clips: int = 8
     decoding_targets: int = 4
     decoding_guided_until: float = 0.5
     """Share of the steps after which nobody tells the decoder any more where to look."""
-    prompting_steps: int = 2000
+    prompting_steps: int = 1800
     prompting_clips: int = 8
     prompting_expressions: int = 4
     validation_clips: int = 100
@@ -199,9 +199,12 @@ class NanoTraining:
         """Stage 2, and the checkpoint. Needs all others."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
         load_stage(self._state("language"), language)
+        assert segmenter.sam_mask_decoder_modified is not None
+        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        copied = "decoder.segmenter.sam_mask_decoder_modified."
+        load_stage(self._state("decoding"), segmenter.sam_mask_decoder_modified, copied)
         decoder = PromptedDecoder(segmenter.to(self.device))
         projection = CodeProjection(self.config.grounding.d_model).to(self.device)
-        load_stage(self._state("decoding"), decoder, "decoder.")
         load_stage(self._state("decoding"), projection, "projection.")
         module = PromptTraining(language, decoder, projection)
         plan = self.plan

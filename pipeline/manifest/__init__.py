@@ -67,7 +67,8 @@ def _read(manifest: str, videos: str | None) -> list[VideoTask]:
             try:
                 tasks = group_rows(READERS[suffix](file, name), manifest=name, base=videos or parent(manifest))
             except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError) as error:
-                raise UsageError(f"{name}: not a readable {suffix[1:]} file: {scrub(str(error))}") from error
+                reason = " ".join(scrub(str(error)).split())  # some of Arrow's have several lines
+                raise UsageError(f"{name}: not a readable {suffix[1:]} file: {reason}") from error
     else:
         raise UsageError(
             f"{name}: unknown kind of manifest {suffix!r}; expected .parquet, .jsonl, .csv or a benchmark's .json"

@@ -73,19 +73,19 @@ def test_search_and_filters_narrow_the_gallery_down(open_page, reported):
     page = open_page()
     total = reported.summary.shown
     assert count(page) == f"{total} shown"
-    page.get_by_label("Search").fill("UNICORN")
+    page.locator("[name=search]").fill("UNICORN")
     assert shown(page) == ["a unicorn"]
     assert count(page) == f"1 of {total} shown"
-    page.get_by_label("Search").fill("nothing has this text")
+    page.locator("[name=search]").fill("nothing has this text")
     assert shown(page) == []
     assert page.locator("#nothing").is_visible()
     page.get_by_role("button", name="Reset").click()
     page.wait_for_function(f"document.querySelector('output').value === '{total} shown'")
-    page.get_by_label("Status").select_option("failed")
+    page.locator("[name=status]").select_option("failed")
     assert shown(page) == ["the dog"]
-    page.get_by_label("Status").select_option("")
-    page.get_by_label("from").fill("0.15")
-    page.get_by_label("to", exact=True).fill("0.25")
+    page.locator("[name=status]").select_option("")
+    page.locator("[name=from]").fill("0.15")
+    page.locator("[name=to]").fill("0.25")
     assert "both of them" in shown(page)
     assert 0 < len(shown(page)) < total
 
@@ -94,11 +94,11 @@ def test_sorting(open_page):
     page = open_page()
     scores = "cards => cards.map(c => c.dataset.score).filter(Boolean).map(Number)"
     for choice, reverse in (("score-low", False), ("score-high", True)):
-        page.get_by_label("Sort").select_option(choice)
+        page.locator("[name=sort]").select_option(choice)
         values = page.eval_on_selector_all(".card", scores)
         assert values == sorted(values, reverse=reverse)
         assert len(set(values)) > 3
-    page.get_by_label("Sort").select_option("jf-low")
+    page.locator("[name=sort]").select_option("jf-low")
     values = page.eval_on_selector_all(".card", scores.replace("score", "jf"))
     assert values == sorted(values)
 
@@ -106,6 +106,7 @@ def test_sorting(open_page):
 def test_pictures_have_texts_and_come_only_when_near(open_page):
     page = open_page(height=700)
     assert page.locator(".card").count() > 8
+    page.locator(".card").first.scroll_into_view_if_needed()
     page.locator(".player .picture img").first.wait_for(state="attached")
     near = page.locator(".card:has(img)").count()
     assert 0 < near < page.locator(".card[data-pictures^=item]").count()
@@ -215,7 +216,7 @@ def test_both_themes_and_widths(open_page, scheme, width, tmp_path):
 
 def test_hostile_text_runs_nothing(open_page):
     page = open_page()
-    page.get_by_label("Search").fill("</script>")
+    page.locator("[name=search]").fill("</script>")
     page.wait_for_timeout(100)
     assert len(shown(page)) == 1
     assert page.title().startswith("Masks in")

@@ -89,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--frames-per-batch", type=int, metavar="N", help="frames the image encoder takes at once")
     where.add_argument("--max-objects", type=int, metavar="N", help="objects propagated at once (default: 16)")
+    where.add_argument(
+        "--split-expressions",
+        metavar="auto|off|N",
+        help="videos in parts of at most N expressions; auto: only those too long for one worker (default)",
+    )
     where.add_argument("--max-attempts", type=int, metavar="N", help="times a video may kill its worker (default: 3)")
     where.add_argument("--decode-timeout-s", type=float, metavar="S", help="longest wait for a frame (default: 120)")
     where.add_argument("--max-side", type=int, metavar="PX", help="refuse larger videos (default: 8192)")

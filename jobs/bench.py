@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ EPILOG = """\
 The published arrangement decodes, resizes, grounds and encodes everything again for every expression; it is emulated
 with the same modules. Stage times that run at the same time as others (RLE) or in another process (decoding) overlap.
 Takes about five minutes on two CPU cores.
+
+--simulate: each GPU carries one grounder and one segmenter. Efficiency is the throughput of N GPUs over N times that of
+one: measured ("on Ray"), predicted for the same run ("model", "off by" in seconds), and predicted without what the job
+does against long tails: long videos first, and in parts where that pays ("plain"). "tail s": from the first segmenter
+with nothing left to do until the end. With --graph-up-to the model is first calibrated, on one GPU and on stages that
+do nothing; every other measured line is then a check of it.
 
 exit codes: 0 done, same masks; 1 masks differ; 2 bad usage; 3 could not run
 """
@@ -34,6 +41,13 @@ def _counts(text: str) -> list[int]:
     if min(counts) < 1:
         raise argparse.ArgumentTypeError("numbers of expressions start at 1")
     return counts
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be positive")
+    return value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +79,21 @@ def _parser() -> argparse.ArgumentParser:
         "--job", type=int, metavar="N", help="measure what the job around the model costs, on N short drawn videos"
     )
     parser.add_argument("--evaluation", action="store_true", help="measure scoring (J and F) instead of the model")
+    scaling = parser.add_argument_group("how a run would scale; needs no GPU")
+    scaling.add_argument(
+        "--simulate", action="store_true", help="predict clusters of many sizes instead of measuring the model"
+    )
+    scaling.add_argument("--gpus", type=_counts, default=[1, 2, 4, 8, 16, 64, 256, 1000], metavar="N,N,...")
+    scaling.add_argument(
+        "--graph-up-to", type=int, default=0, metavar="N", help="sizes up to N on a real Ray, with stages that sleep"
+    )
+    scaling.add_argument("--scale", type=_positive, default=0.1, help="factor on their sleeps (default: 0.1)")
+    scaling.add_argument(
+        "--videos-per-gpu", type=int, default=50, metavar="N", help="of predicted lines (default: 50; measured: 20)"
+    )
+    scaling.add_argument(
+        "--plan", type=_counts, default=[], metavar="ROWS,...", help="also measure planning manifests of so many rows"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report here too")
     return parser
 
@@ -123,7 +152,55 @@ def _print_report(report: dict[str, Any], file: Path | None) -> None:
         file.write_text(text + "\n", encoding="utf-8")
 
 
+def _simulate(args: argparse.Namespace) -> int:
+    from pipeline import cluster
+
+    if args.videos_per_gpu < 1:
+        raise UsageError(f"--videos-per-gpu is {args.videos_per_gpu}; it must be at least 1")
+    cluster.prepare("local")
+    from pipeline.simulate.planning import measure_planning
+    from pipeline.simulate.report import HEADER, calibrate, simulate
+
+    overheads = None
+    measured = [size for size in args.gpus if size <= args.graph_up_to]
+    if measured or args.plan:
+        import ray
+
+        ray.init(address="local", num_gpus=max([1, *measured]), include_dashboard=False, logging_level=logging.WARNING)
+    if measured:
+        overheads = calibrate(max(measured), scale=args.scale)
+        print(
+            f"calibrated: for each video and stage the driver needs {1000 * overheads.dispatch_s:.1f} ms "
+            f"and a worker {1000 * overheads.worker_s:.1f} ms"
+        )
+    print(HEADER)
+    lines = []
+    for line in simulate(
+        args.gpus,
+        graph_up_to=args.graph_up_to,
+        scale=args.scale,
+        videos_per_gpu=args.videos_per_gpu,
+        overheads=overheads,
+    ):
+        lines.append(line)
+        print(line, flush=True)
+    off = [abs(line.deviation) for line in lines if line.deviation is not None]
+    if off:
+        print(f"the model is off by at most {max(off):.1%} of what was measured")
+    costs = []
+    with tempfile.TemporaryDirectory() as directory:
+        for rows in args.plan:
+            costs.append(measure_planning(Path(directory), rows))
+            print(costs[-1], flush=True)
+    if args.json:
+        report = {"overheads": overheads, "lines": lines, "planning": costs}
+        args.json.write_text(json.dumps(report, default=asdict, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
 def _work(args: argparse.Namespace) -> int:
+    if args.simulate:
+        return _simulate(args)
     if args.evaluation:
         return _evaluation(args)
     if args.job is not None:

@@ -88,6 +88,9 @@ class RunConfig:
     """Frames the image encoder takes at once (default: 4 on a GPU, 1 on a CPU)."""
     max_objects: int = 16
     """Objects propagated at once; halved by itself when GPU memory runs out."""
+    split_expressions: str | int = "auto"
+    """Annotate videos in parts: of at most N expressions, ``off``, or ``auto``: only those that one segmenter would
+    still be at when the others are done. Masks are the same, and a video's rows are committed together."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -115,6 +118,9 @@ class RunConfig:
             raise UsageError(f"merge_tracks is {self.merge_tracks}; it must be an IoU above 0 and at most 1")
         if self.decode_timeout_s <= 0:
             raise UsageError(f"decode_timeout_s is {self.decode_timeout_s}; it must be positive")
+        splitting(self.split_expressions)
+        if self.merge_tracks is not None and splitting(self.split_expressions) not in ("auto", "off"):
+            raise UsageError("split_expressions and merge_tracks exclude each other: parts do not know similar objects")
         check_prompt(self.prompt_template)
 
     def resolved_procedure(self) -> Procedure:
@@ -151,6 +157,25 @@ def worker_bounds(name: str, value: int | str | list[int] | None) -> tuple[int, 
     if not 1 <= len(numbers) <= 2 or not 1 <= numbers[0] <= numbers[-1]:
         raise UsageError(f"{name} is {value!r}; it must be a number of workers, or least and most of them as 1:8")
     return numbers[0], numbers[-1]
+
+
+def splitting(value: str | int) -> str | int:
+    """``auto``, ``off``, or a number of expressions.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if value is False:  # YAML's reading of a bare off
+        return "off"
+    if value in ("auto", "off"):
+        return value
+    try:
+        count = int(value)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise UsageError(f"split_expressions is {value!r}; it must be auto, off, or a number of expressions")
+    return count
 
 
 def _check_kind_of_node(name: str, value: str | None) -> None:

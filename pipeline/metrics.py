@@ -103,21 +103,23 @@ class RunMetrics:
         self._frames = _make("sa2va_frames")
         self._left = _make("sa2va_videos_left")
 
-    def add(self, row: dict[str, Any], left: int) -> None:
-        """Count one written video.
+    def add(self, row: dict[str, Any], left: int, *, completes: bool = True) -> None:
+        """Count one written video, or a part of one.
 
         Args:
             row: Of ``WRITTEN_SCHEMA``.
             left: Videos still to do.
+            completes: Whether the video is now on storage.
         """
-        self._videos.inc()
+        if completes:
+            self._videos.inc()
         done = row["expressions"] - row["failed"]
         if done:
             self._expressions.inc(done, tags={"outcome": "done"})
         if row["failed"]:
             self._expressions.inc(row["failed"], tags={"outcome": "failed"})
             self._failures.inc(row["failed"], tags={"cause": cause_of(row["error"])})
-        if row["frames_done"]:
+        if row["frames_done"] and completes:
             self._frames.inc(row["frames_done"])
         self._left.set(left)
 

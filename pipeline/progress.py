@@ -31,12 +31,12 @@ class Progress:
     _said: float = 0.0
     _first: float | None = None
 
-    def add(self, row: dict) -> None:
-        """Take in one written video (a row of WRITTEN_SCHEMA)."""
-        self.done += 1
+    def add(self, row: dict, *, completes: bool = True) -> None:
+        """Take in one written video (a row of WRITTEN_SCHEMA), or a part that may be its last one."""
+        self.done += completes
         self.expressions += row["expressions"]
         self.failed += row["failed"]
-        self.frames += row["frames_done"]
+        self.frames += row["frames_done"] * completes  # a video's parts have the same frames
         self.ground_seconds += row["ground_seconds"]
         self.segment_seconds += row["segment_seconds"]
         if row["error"]:

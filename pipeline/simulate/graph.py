@@ -60,13 +60,11 @@ def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> Measure
         costs: Of a video.
         pairs: Logical GPUs, each with one grounder and one segmenter.
     """
-    import ray
-
     from pipeline import run  # the pools and settings of the real thing
 
     run._configure()
     rows = [{"frames": clip.frames, "expressions": clip.expressions, "begin": None, "end": None} for clip in clips]
-    videos = ray.data.from_arrow([pa.Table.from_pylist([row], schema=SCHEMA) for row in rows])
+    videos = run.one_block_each([pa.Table.from_pylist([row], schema=SCHEMA) for row in rows])
     ground = Pool(name="grounder", least=pairs, most=pairs, gpus=0.5)
     segment = Pool(name="segmenter", least=pairs, most=pairs, gpus=0.5)
     grounded = run._pool(videos, Sleep, ground, (costs, "ground"))

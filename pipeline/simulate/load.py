@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from pipeline.schedule import number_of_parts, sizes_of_parts, work_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
@@ -66,14 +68,14 @@ def long_tailed(videos: int, seed: int = 0) -> list[Clip]:
 LOADS = {"mevis": mevis_like, "long-tailed": long_tailed}
 
 
-def split_long(clips: Sequence[Clip], costs: Costs, workers: int) -> list[Clip]:
+def split_long(clips: Sequence[Clip], workers: int) -> list[Clip]:
     """Split the expressions of videos that alone would keep one worker busy for longer than a fair share.
 
-    A part encodes the frames again, so a video is split only as far as that is the smaller evil: never into parts of
-    which the encoder is more than half, and not at all if it takes less than a tenth of every worker's share.
+    A part encodes the frames again, so a video is split only as far as that is the smaller evil; by the same rule as
+    the real job's.
     """
-    share = sum(costs.segment_s(clip) for clip in clips) / workers
-    return [part for clip in clips for part in _parts(clip, costs, share / 10)]
+    average = sum(work_of(clip.frames, clip.expressions) for clip in clips) / workers
+    return [part for clip in clips for part in _parts(clip, average)]
 
 
 def longest_first(clips: Sequence[Clip], costs: Costs) -> list[Clip]:
@@ -81,10 +83,6 @@ def longest_first(clips: Sequence[Clip], costs: Costs) -> list[Clip]:
     return sorted(clips, key=costs.segment_s, reverse=True)
 
 
-def _parts(clip: Clip, costs: Costs, bound_s: float) -> list[Clip]:
-    fewest = max(1, round(costs.encode_frame_s / costs.propagate_object_s))
-    wanted = min(round(costs.segment_s(clip) / bound_s), clip.expressions // fewest)
-    if wanted <= 1:
-        return [clip]
-    each, more = divmod(clip.expressions, wanted)
-    return [Clip(frames=clip.frames, expressions=each + (i < more)) for i in range(wanted)]
+def _parts(clip: Clip, average: float) -> list[Clip]:
+    parts = number_of_parts(clip.frames, clip.expressions, average)
+    return [Clip(frames=clip.frames, expressions=size) for size in sizes_of_parts(clip.expressions, parts)]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.state import DatasetState
 from pipeline.manifest import read_manifest
+from pipeline.schedule import make_schedule
 from pipeline.schema import MANIFEST_SCHEMA
 
 EXPRESSIONS_PER_VIDEO = 16
@@ -23,7 +24,8 @@ class PlanningCost:
         rows: Of the manifest.
         videos: It names.
         read_seconds: To read, check and group it.
-        rows_seconds: To find what is left to do and make the graph's input.
+        rows_seconds: To find what is left to do, order it and make its rows.
+        input_seconds: To hand the rows to Ray, of which the driver keeps a reference to each.
         cpu_seconds: Of all that; tells what a machine with other work would have needed had it been quiet.
         memory_bytes: By which the process grew.
     """
@@ -32,8 +34,17 @@ class PlanningCost:
     videos: int
     read_seconds: float
     rows_seconds: float
+    input_seconds: float
     cpu_seconds: float
     memory_bytes: int
+
+    def __str__(self) -> str:
+        seconds = self.read_seconds + self.rows_seconds + self.input_seconds
+        return (
+            f"planning {self.rows} rows, {self.videos} videos: {seconds:.1f} s (read {self.read_seconds:.1f}, "
+            f"order {self.rows_seconds:.1f}, hand to Ray {self.input_seconds:.1f}; {self.cpu_seconds:.1f} s of CPU), "
+            f"{self.memory_bytes / 2**20:.0f} MiB"
+        )
 
 
 def write_manifest(path: Path, rows: int) -> None:
@@ -53,7 +64,13 @@ def write_manifest(path: Path, rows: int) -> None:
 
 
 def measure_planning(directory: Path, rows: int) -> PlanningCost:
-    """Plan a manifest of ``rows`` rows written into ``directory`` (and left there)."""
+    """Plan a manifest of ``rows`` rows written into ``directory`` (and left there).
+
+    Handing the rows to Ray is part of it if this process is connected to one.
+    """
+    import ray
+
+    from pipeline.run import one_block_each
     from pipeline.stages.rows import tasks_table
 
     path = directory / f"manifest-{rows}.parquet"
@@ -64,13 +81,18 @@ def measure_planning(directory: Path, rows: int) -> PlanningCost:
     tasks = read_manifest(str(path))
     read = time.perf_counter()
     todo = DatasetState(str(directory / "nothing")).remaining(tasks, retry_failed=False)
-    tables = [tasks_table([task]) for task in todo]
+    schedule = make_schedule(todo, [None] * len(todo), segmenters=2, split="auto")
+    tables = [tasks_table([task]) for task in schedule.tasks]
+    made = time.perf_counter()
+    if ray.is_initialized():
+        one_block_each(tables)
     ended = time.perf_counter()
     return PlanningCost(
         rows=rows,
         videos=len(tables),
         read_seconds=read - started,
-        rows_seconds=ended - read,
+        rows_seconds=made - read,
+        input_seconds=ended - made,
         cpu_seconds=time.process_time() - cpu,
         memory_bytes=process.memory_info().rss - before,
     )

@@ -9,22 +9,27 @@ from collections import Counter
 import ray
 from ray.actor import ActorHandle
 
+from pipeline.schema import VideoTask
+
+Key = tuple[str, str, str]
+"""Stage, video, and the first expression, since parts of one video are tried at the same time."""
+
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class AttemptLedger:
-    """How many times each (stage, video) was begun in this run."""
+    """How many times each (stage, task) was begun in this run."""
 
     def __init__(self) -> None:
-        self._begun: Counter[tuple[str, str]] = Counter()
+        self._begun: Counter[Key] = Counter()
 
-    def begin(self, stage: str, video_id: str) -> int:
+    def begin(self, key: Key) -> int:
         """Note one more attempt and return its number, from 1."""
-        self._begun[stage, video_id] += 1
-        return self._begun[stage, video_id]
+        self._begun[key] += 1
+        return self._begun[key]
 
-    def end(self, stage: str, video_id: str) -> None:
+    def end(self, key: Key) -> None:
         """The attempt came to an end, good or bad, and the worker lives."""
-        self._begun.pop((stage, video_id), None)
+        self._begun.pop(key, None)
 
 
 class Attempts:
@@ -35,13 +40,16 @@ class Attempts:
         self._stage = stage
         self._limit = limit
 
-    def begin(self, video_id: str) -> str | None:
+    def begin(self, task: VideoTask) -> str | None:
         """Note an attempt; the message to fail the video with if it has had too many."""
-        number: int = ray.get(self._ledger.begin.remote(self._stage, video_id))  # type: ignore[assignment]
+        number: int = ray.get(self._ledger.begin.remote(self._key(task)))  # type: ignore[assignment]
         if number <= self._limit:
             return None
         return f"WorkerDied: the {self._stage} worker died {number - 1} times over this video; it was given up"
 
-    def end(self, video_id: str) -> None:
+    def end(self, task: VideoTask) -> None:
         """Note that the worker survived."""
-        self._ledger.end.remote(self._stage, video_id)
+        self._ledger.end.remote(self._key(task))
+
+    def _key(self, task: VideoTask) -> Key:
+        return self._stage, task.video_id, task.expressions[0].expression_id

@@ -53,13 +53,13 @@ class Ground:
 
     def _one(self, task: VideoTask) -> GroundedVideo:
         self.metrics.begin()
-        given_up = self.attempts.begin(task.video_id)
+        given_up = self.attempts.begin(task)
         if given_up:
             return GroundedVideo(task=task, error=given_up)
         started = time.perf_counter()
         video = attempt(task.video_id, lambda: self._ground(task), lambda error: GroundedVideo(task=task, error=error))
         video.seconds = time.perf_counter() - started
-        self.attempts.end(task.video_id)
+        self.attempts.end(task)
         self.metrics.end()
         return video
 

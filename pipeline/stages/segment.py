@@ -60,7 +60,7 @@ class Segment:
         self.metrics.begin()
         started = time.perf_counter()
         task = video.task
-        error = video.error or self.attempts.begin(task.video_id)
+        error = video.error or self.attempts.begin(task)
         shared: dict[RowKey, RowKey] = {}
         if error:
             rows = failed_rows(task, error)
@@ -68,7 +68,7 @@ class Segment:
             rows, shared = attempt(
                 task.video_id, lambda: self._segment(video), lambda message: (failed_rows(task, message), {})
             )
-            self.attempts.end(task.video_id)
+            self.attempts.end(task)
         table = pa.concat_tables([row_table(row) for row in rows])
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **shared_to_metadata(shared)})
         frames = max((len(row.frames) for row in rows), default=0)

@@ -1,5 +1,7 @@
 """The model of large clusters: exact where the answer is known, and sensible where it is not."""
 
+import json
+
 import pytest
 
 from pipeline.simulate.load import Clip, Costs, long_tailed, longest_first, mevis_like, split_long
@@ -8,7 +10,7 @@ from pipeline.simulate.planning import measure_planning
 from pipeline.simulate.report import simulate
 from tests.conftest import run_job
 
-FREE = Overheads(dispatch_s=0.0, hop_s=0.0)
+FREE = Overheads(dispatch_s=0.0, worker_s=0.0, hop_s=0.0)
 COSTS = Costs(ground_video_s=1.0, ground_expression_s=0.0, encode_frame_s=1.0, propagate_object_s=0.0)
 
 
@@ -44,7 +46,7 @@ def test_a_slow_driver_bounds_every_cluster():
 
 def test_no_expression_is_lost_or_doubled_by_splitting():
     clips = long_tailed(500)
-    parts = split_long(clips, Costs(), 8)
+    parts = split_long(clips, 8)
     assert sum(part.expressions for part in parts) == sum(clip.expressions for clip in clips)
     assert len(parts) > len(clips)
     assert min(part.expressions for part in parts) >= 1
@@ -52,13 +54,13 @@ def test_no_expression_is_lost_or_doubled_by_splitting():
 
 def test_ordinary_loads_are_not_split():
     clips = mevis_like(500)
-    assert split_long(clips, Costs(), 4) == clips
+    assert split_long(clips, 4) == clips
 
 
 def test_splitting_and_long_videos_first_shrink_the_tail():
     clips, costs = long_tailed(3200), Costs()
     before = predict(clips, costs, grounders=16, segmenters=16)
-    after = predict(longest_first(split_long(clips, costs, 16), costs), costs, grounders=16, segmenters=16)
+    after = predict(longest_first(split_long(clips, 16), costs), costs, grounders=16, segmenters=16)
     assert after.tail_seconds < before.tail_seconds / 5
     assert after.seconds < before.seconds
 
@@ -86,17 +88,36 @@ def test_planning_a_manifest_stays_within_bounds(tmp_path):
     assert cost.memory_bytes < 2 * 2**30 / 50 * 3
 
 
-def test_as_a_user_calls_it():
-    done = run_job("simulate", "--gpus", "2,64", "--videos-per-gpu", "10")
+def test_splitting_does_not_cost_more_than_it_gains():
+    for line in simulate([16, 64], videos_per_gpu=50):
+        if line.load == "long-tailed":
+            assert line.model.seconds < line.plain.seconds / 1.5
+            assert line.model.tail_seconds < line.plain.tail_seconds / 50
+
+
+def test_a_video_that_waits_for_a_worker_stays_with_it():
+    # four videos are handed out at once; the short one behind the long one waits although the other worker is idle
+    clips = [Clip(frames=count, expressions=1) for count in (9, 1, 1, 1)]
+    made = predict(clips, COSTS, grounders=4, segmenters=2, overheads=FREE)
+    assert made.seconds == pytest.approx(1 + 9 + 1)
+
+
+def test_as_a_user_calls_it(tmp_path):
+    report = tmp_path / "report.json"
+    done = run_job("bench", "--simulate", "--gpus", "2,64", "--videos-per-gpu", "10", "--json", report)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 5
-    assert run_job("simulate", "--gpus", "0").returncode == 2
+    assert [line["gpus"] for line in json.loads(report.read_text())["lines"]] == [2, 64, 2, 64]
+    assert run_job("bench", "--simulate", "--gpus", "0").returncode == 2
+    assert run_job("bench", "--simulate", "--scale", "0").returncode == 2
 
 
 @pytest.mark.slow
 def test_the_real_graph_agrees_with_the_model():
     # sleeping stages: what is measured is Ray's part, which on busy cores is mostly waiting for them
-    done = run_job("simulate", "--gpus", "2", "--graph-up-to", "2", "--scale", "0.1", timeout_s=500)
+    done = run_job("bench", "--simulate", "--gpus", "2", "--graph-up-to", "2", "--plan", "16000", timeout_s=500)
     assert done.returncode == 0, done.stderr
-    measured, predicted = (float(word.rstrip("%")) for word in done.stdout.splitlines()[1].split()[3:5])
-    assert measured == pytest.approx(predicted, abs=15)
+    calibrated, _, mevis, *_, planning = done.stdout.splitlines()
+    assert calibrated.startswith("calibrated: ")
+    assert abs(float(mevis.split()[5].rstrip("%"))) < 15
+    assert planning.startswith("planning 16000 rows, 1000 videos")

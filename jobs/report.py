@@ -54,8 +54,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import find_footage, read_truth, write_movies, write_report
-    from pipeline.report.build import read_run
+    from pipeline.report import find_footage, read_run, read_truth, write_movies, write_report
     from pipeline.report.movies import movie_name
     from pipeline.storage import join
 

@@ -1,6 +1,5 @@
 """The verb: a dataset in, one HTML file to look at it out."""
 
-import json
 import logging
 import os
 import posixpath
@@ -11,7 +10,6 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.dataset.files import MASKS_FOLDER, mask_files
-from pipeline.dataset.output import RUN_FILE
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.writer import file_name
 from pipeline.report.cards import Card
@@ -20,10 +18,11 @@ from pipeline.report.collect import Key, Statistics, items_of
 from pipeline.report.drawing import Ground, draw_grounds, draw_item
 from pipeline.report.footage import Footage
 from pipeline.report.page import page_html
+from pipeline.report.run_file import read_run
 from pipeline.report.sample import Sampled, Sampler
 from pipeline.report.summary import Findings, summarise
 from pipeline.report.truth import Truth
-from pipeline.storage import MissingFileError, absolute, atomic_write, is_local, join, read_bytes, scrub
+from pipeline.storage import absolute, atomic_write, is_local, join, scrub
 
 log = logging.getLogger(__name__)
 
@@ -87,16 +86,6 @@ def write_report(
         without_pictures=sum(card.problem is not None for card in cards),
         size_bytes=len(content),
     )
-
-
-def read_run(dataset: str) -> dict[str, Any]:
-    """The content of ``run.json``; empty where there is none or it is of another kind."""
-    try:
-        run = json.loads(read_bytes(join(dataset, RUN_FILE)))
-    except (MissingFileError, ValueError, RecursionError) as error:
-        log.info("no run.json: %s", error)
-        return {}
-    return run if isinstance(run, dict) else {}
 
 
 def _collect(dataset: str, run: dict[str, Any], items: int, truth: Truth | None) -> tuple[Findings, list[Sampled]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.errors import StorageError, UsageError, VideoError
 from pipeline.manifest import read_manifest
+from pipeline.report.run_file import annotation_of
 from pipeline.storage import join, list_names
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
@@ -68,7 +69,7 @@ class Footage:
         self.close()
 
 
-def find_footage(run: Mapping[str, Any], manifest: str | None = None, videos: str | None = None) -> Footage:
+def find_footage(run: dict[str, Any], manifest: str | None = None, videos: str | None = None) -> Footage:
     """Find the videos of a dataset.
 
     By the manifest given or, without one, the manifest that ``run.json`` names; where that is gone, by files and
@@ -82,8 +83,7 @@ def find_footage(run: Mapping[str, Any], manifest: str | None = None, videos: st
     Raises:
         UsageError: The manifest given, or the folder, cannot be read. One named in ``run.json`` may be gone.
     """
-    configuration = run.get("configuration")
-    configuration = configuration if isinstance(configuration, dict) else {}
+    configuration = annotation_of(run)
     named = manifest or configuration.get("manifest")
     if not isinstance(named, str):
         problem = "no manifest says where the videos are; name it with --manifest"

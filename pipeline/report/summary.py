@@ -122,7 +122,7 @@ def _notes(cards: Sequence[Card]) -> list[str]:
 
 def _configuration(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
-    for name in ("configuration", "model", "versions", "timings", "this_run"):
+    for name in ("configuration", "model", "versions", "timings", "this_run", "before", "dropped", "splits"):
         part = run.get(name)
         if isinstance(part, dict):
             lines += [(f"{name}: {key}", str(value)) for key, value in without_secrets(part).items()]

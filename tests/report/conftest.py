@@ -3,8 +3,7 @@ from types import SimpleNamespace
 import pytest
 from report_datasets import dataset_of_clips
 
-from pipeline.report import find_footage, read_truth, write_movies, write_report
-from pipeline.report.build import read_run
+from pipeline.report import find_footage, read_run, read_truth, write_movies, write_report
 from pipeline.report.movies import movie_name
 
 

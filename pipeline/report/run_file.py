@@ -1,0 +1,28 @@
+"""What ``run.json`` says, whoever wrote it."""
+
+import json
+import logging
+from typing import Any
+
+from pipeline.dataset.output import RUN_FILE
+from pipeline.storage import MissingFileError, join, read_bytes
+
+log = logging.getLogger(__name__)
+
+
+def read_run(dataset: str) -> dict[str, Any]:
+    """The content of ``run.json``; empty where there is none or it is of another kind."""
+    try:
+        run = json.loads(read_bytes(join(dataset, RUN_FILE)))
+    except (MissingFileError, ValueError, RecursionError) as error:
+        log.info("no run.json: %s", error)
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def annotation_of(run: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the run that made the masks; for a curated dataset that of its source, if still there."""
+    configuration, source = run.get("configuration"), run.get("source")
+    if isinstance(source, str):
+        configuration = read_run(source).get("configuration")
+    return configuration if isinstance(configuration, dict) else {}

@@ -65,6 +65,8 @@ class Submission:
 
 def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
     name = entry.orig_filename
+    if not name:
+        return "an entry without a name"
     if "\0" in name:
         return "the name holds a NUL character"
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):

@@ -48,7 +48,7 @@ class _ZipStore:
         try:
             with _archive_errors(self._location):
                 self._zip = zipfile.ZipFile(self._file)
-                self._members = {member.filename: member for member in self._zip.infolist() if not member.is_dir()}
+                self._members = {member.filename: member for member in self._zip.infolist() if _is_file(member)}
                 _check_names(self._location, self._zip.namelist())
         except BaseException:
             self._file.close()
@@ -73,6 +73,10 @@ class _ZipStore:
     def close(self) -> None:
         self._zip.close()
         self._file.close()
+
+
+def _is_file(member: zipfile.ZipInfo) -> bool:
+    return not member.filename.endswith("/")  # as is_dir() tells it, which fails on a name that is empty
 
 
 class _TarStore:

@@ -63,6 +63,16 @@ def test_a_right_submission_has_no_faults(benchmark_of):
     assert check(str(benchmark_of.folder / "folder"), benchmark_of.manifest, "mevis") == []
 
 
+def test_an_entry_without_a_name_is_a_fault(benchmark_of):
+    path = Path(write_zip(benchmark_of.folder / "submission.zip", {"q": b"", **right()}))
+    data = bytearray(path.read_bytes())
+    for header, at in ((b"PK\3\4", 26), (b"PK\1\2", 28)):
+        start = data.index(header) + at
+        data[start : start + 4] = b"\0\0\1\0"  # a name of no bytes, and one of extra data
+    path.write_bytes(data)
+    assert check(str(path), benchmark_of.manifest, "mevis") == ["'': an entry without a name"]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

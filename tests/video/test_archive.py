@@ -112,6 +112,17 @@ def test_a_member_with_a_wrong_checksum(tmp_path):
         list(source.read([0, 1]))
 
 
+def test_a_member_without_a_name_is_no_reason_to_fail(tmp_path):
+    path = make_zip(tmp_path / "a.zip", {"q": b"", **FRAMES})
+    data = bytearray(path.read_bytes())
+    for header, at in ((b"PK\3\4", 26), (b"PK\1\2", 28)):
+        start = data.index(header) + at
+        data[start : start + 4] = b"\0\0\1\0"  # a name of no bytes, and one of extra data
+    path.write_bytes(data)
+    with open_video(str(path), FrameSelection(), VideoLimits()) as source:
+        assert len(source) == 3
+
+
 def test_an_archive_holds_one_video(tmp_path):
     with pytest.raises(VideoError, match=r"2 folders \(clip, other"):
         open_video(str(make_zip(tmp_path / "a.zip", {**FRAMES, "other/00000.png": picture(3)})))

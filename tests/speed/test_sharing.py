@@ -59,7 +59,7 @@ def test_equal_objects_are_propagated_once(
 
 
 def test_similar_objects_share_only_on_demand(model: Sa2VA, clips: Path) -> None:
-    prompts = prompts_of(model, [0, 0, 1])
+    prompts = prompts_of(model, [2, 2, 1])
     prompts[1] *= 1.02
     with open_video(str(clips / "JPEGImages/clip0")) as source:
         for threshold, shared in ((None, [0, 1, 2]), (0.5, [0, 0, 2])):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw a few clips, annotate them with the small model through Ray, and show what came out."""
+"""Draw a few clips, annotate them with the small model through Ray, and show what came out: table, picture, report."""
 
 import logging
 import shutil
@@ -65,9 +65,10 @@ def main() -> int:
     _show(rows)
     videos = {task.video_id: task.video for task in read_manifest(str(manifest))}
     _draw_sheet(rows, videos, args.output / "contact_sheet.png")
-    _score(clips, dataset)
+    report = _score_and_report(clips, dataset, args.output / "report.html")
     print(f"mask dataset:  {dataset}  (README.md there says how to load it)")
     print(f"contact sheet: {args.output / 'contact_sheet.png'}")
+    print(f"report:        {report}  (open it in a browser)")
     return 1 if summary.counts.failed else 0
 
 
@@ -83,13 +84,15 @@ def _model(output: Path) -> str:
     return str(write_untrained(output / "model"))
 
 
-def _score(clips: Path, dataset: Path) -> None:
-    from pipeline.evaluation import evaluate
+def _score_and_report(clips: Path, dataset: Path, target: Path) -> Path:
+    from pipeline.report import find_footage, read_run, read_truth, write_report
 
-    values = evaluate("mevis", str(clips), str(dataset), workers=1).lines[0].values
-    print(
-        "against the drawn ground truth: " + ", ".join(f"{k} {100 * v:.1f}" for k, v in values.items() if v is not None)
-    )
+    truth = read_truth("mevis", str(clips), str(dataset), workers=1)
+    values = {name: f"{100 * value:.1f}" for name, value in truth.headline.items() if value is not None}
+    print("against the drawn ground truth: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    with find_footage(read_run(str(dataset))) as footage:
+        write_report(str(dataset), str(target), footage, truth=truth)
+    return target
 
 
 if __name__ == "__main__":

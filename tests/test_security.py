@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = [*ROOT.glob("pipeline/**/*.py"), *ROOT.glob("jobs/*.py")]
+SOURCES = [
+    *ROOT.glob("pipeline/**/*.py"),
+    *ROOT.glob("jobs/*.py"),
+    *(path for path in ROOT.glob("cluster/**/*") if path.is_file()),
+    ROOT / "Makefile",
+    ROOT / ".ci" / "run",
+]
 FORBIDDEN = {
     "remote code": r"trust_remote_code\s*=\s*True",
     "unsafe torch.load": r"torch\.load\((?![^)]*weights_only=True)",
@@ -25,6 +31,13 @@ def test_sources_hold_no(name: str) -> None:
         for match in re.finditer(FORBIDDEN[name], path.read_text())
     ]
     assert not found
+
+
+def test_the_scan_reads_every_room() -> None:
+    seen = {path.relative_to(ROOT).parts[0] for path in SOURCES}
+    assert {"pipeline", "jobs", "cluster"} <= seen
+    names = {path.name for path in SOURCES}
+    assert {"annotate.py", "bench.py", "annotate.sbatch", "rayjob.yaml", "Dockerfile"} <= names
 
 
 def test_the_scan_sees_what_it_forbids() -> None:

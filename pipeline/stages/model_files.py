@@ -1,6 +1,7 @@
 """The model's files on every node before the workers that need them start."""
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from pipeline.errors import CheckpointError, PipelineError
 from pipeline.model.locate import PinnedModel, fetch_model, find_model
 from pipeline.model.weights import fingerprint
 
+LOST = (
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.TaskUnschedulableError,
+    ray.exceptions.WorkerCrashedError,
+)
+LOST_WITHIN_S = 60.0
+"""Time in which the cluster notices that a node is gone."""
 OFFLINE = {"env_vars": {"HF_HUB_OFFLINE": "1"}}
 """Runtime environment of workers: whatever they need of a model is on their node, and nothing asks the Hub."""
 
@@ -25,11 +34,13 @@ def _fetch(model: PinnedModel) -> tuple[str, str]:
 def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: Callable[[str], None]) -> None:
     """Have every other node fetch the model, and check that it is the same as on this one.
 
+    A node that is lost meanwhile is left out: workers run elsewhere, and a node that joins later fetches for itself.
+
     Args:
         model: What to fetch; this node has it.
         expected: Its fingerprint.
         only_gpus: Leave out nodes without GPUs, where no worker will run.
-        say: Gets a line if there are other nodes.
+        say: Gets a line if there are other nodes, and one for each that is lost.
 
     Raises:
         PipelineError: A node cannot fetch it, or has another model at that place; names the node.
@@ -40,9 +51,16 @@ def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: C
     if nodes:
         say(f"fetching {model} on {len(nodes)} more nodes, where it is not there yet")
     offline = os.environ.get("HF_HUB_OFFLINE", "0")
-    waiting = [(node["NodeManagerHostname"], _fetch_on(node["NodeID"], model, offline)) for node in nodes]
-    for host, reference in waiting:
-        _, found = _result(reference, host)
+    waiting = [(node, _fetch_on(node["NodeID"], model, offline)) for node in nodes]
+    for node, reference in waiting:
+        host = node["NodeManagerHostname"]
+        try:
+            _, found = _result(reference, host)
+        except LOST as error:
+            if not _is_lost(node["NodeID"]):
+                raise PipelineError(f"on node {host}: the model cannot be fetched ({type(error).__name__})") from error
+            say(f"node {host} was lost while it fetched the model; the run goes on without it")
+            continue
         if found != expected:
             raise CheckpointError(f"{model}: node {host} holds another model at that place than this node")
 
@@ -61,6 +79,16 @@ def _fetch_on(node_id: str, model: PinnedModel, offline: str) -> "ray.ObjectRef[
     # unlike the worker that may be asking, this task may use the network
     environment = {"env_vars": {"HF_HUB_OFFLINE": offline}}
     return _fetch.options(scheduling_strategy=where, runtime_env=environment).remote(model)
+
+
+def _is_lost(node_id: str) -> bool:
+    """Whether a node is gone; the end of its workers is known before its own."""
+    deadline = time.monotonic() + LOST_WITHIN_S
+    while any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _result(reference: "ray.ObjectRef[tuple[str, str]]", host: str) -> tuple[str, str]:

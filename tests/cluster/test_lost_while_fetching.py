@@ -1,0 +1,60 @@
+"""A node that is lost while the model is being brought to all nodes costs itself, not the run."""
+
+import fcntl
+import shutil
+import threading
+import time
+
+import pytest
+
+from pipeline.model.locate import fetch_model, pin_model
+from pipeline.model.weights import fingerprint
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_the_run_goes_on_without_it(untrained, tmp_path, monkeypatch):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from pipeline.stages.model_files import fetch_on_nodes
+
+    monkeypatch.setenv("SA2VA_I_CACHE", str(tmp_path / "cache-0"))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    doomed = cluster.add_node(num_cpus=1, env_vars={"SA2VA_I_CACHE": str(tmp_path / "cache-1")})
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        cluster.wait_for_nodes()
+        shutil.copytree(untrained, tmp_path / "source")
+        model = pin_model(f"local://{tmp_path / 'source'}")
+        expected = fingerprint(fetch_model(model))
+        said: list[str] = []
+        fetch_on_nodes(model, expected, only_gpus=False, say=said.append)
+        # once more from the start, and held up by another process that seems to be fetching
+        for folder in (tmp_path / "cache-1" / "models").glob("*/"):
+            shutil.rmtree(folder)
+        for marker in (tmp_path / "cache-1" / "models").glob("*.done"):
+            marker.unlink()
+        (lock,) = (tmp_path / "cache-1" / "models").glob("*.lock")
+        with lock.open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            errors: list[BaseException] = []
+            fetching = threading.Thread(target=_collect, args=(errors, fetch_on_nodes, model, expected, said.append))
+            fetching.start()
+            time.sleep(15)
+            assert fetching.is_alive(), errors
+            cluster.remove_node(doomed, allow_graceful=False)
+            fetching.join(timeout=300)
+        assert not fetching.is_alive()
+        assert not errors
+        assert "was lost while it fetched the model" in said[-1]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def _collect(errors, fetch, model, expected, say):
+    try:
+        fetch(model, expected, only_gpus=False, say=say)
+    except Exception as error:
+        errors.append(error)

@@ -2,8 +2,8 @@
 
 import fcntl
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -36,25 +36,14 @@ def test_the_run_goes_on_without_it(untrained, tmp_path, monkeypatch):
         for marker in (tmp_path / "cache-1" / "models").glob("*.done"):
             marker.unlink()
         (lock,) = (tmp_path / "cache-1" / "models").glob("*.lock")
-        with lock.open("a") as held:
+        with lock.open("a") as held, ThreadPoolExecutor(max_workers=1) as other:
             fcntl.flock(held, fcntl.LOCK_EX)
-            errors: list[BaseException] = []
-            fetching = threading.Thread(target=_collect, args=(errors, fetch_on_nodes, model, expected, said.append))
-            fetching.start()
+            fetching = other.submit(fetch_on_nodes, model, expected, only_gpus=False, say=said.append)
             time.sleep(15)
-            assert fetching.is_alive(), errors
+            assert not fetching.done()
             cluster.remove_node(doomed, allow_graceful=False)
-            fetching.join(timeout=300)
-        assert not fetching.is_alive()
-        assert not errors
+            fetching.result(timeout=300)
         assert "was lost while it fetched the model" in said[-1]
     finally:
         ray.shutdown()
         cluster.shutdown()
-
-
-def _collect(errors, fetch, model, expected, say):
-    try:
-        fetch(model, expected, only_gpus=False, say=say)
-    except Exception as error:
-        errors.append(error)

@@ -102,7 +102,7 @@ def fuzz_here(name: str, folder: Path, seconds: float) -> None:
         "-rss_limit_mb=4096",
         "-max_len=4096",
     ]
-    options = [*limits, f"-artifact_prefix={folder}/artifact-", "-print_final_stats=1", "-verbosity=0"]
+    options = [*limits, "-max_len=4096", f"-artifact_prefix={folder}/artifact-", "-print_final_stats=1", "-verbosity=0"]
     atheris.Setup(["fuzz", str(corpus), *options], watched)
     atheris.Fuzz()
 

@@ -15,7 +15,7 @@ from pipeline.model.grounder import Grounder
 from pipeline.nano.code import CODE_WIDTH, looks_of, places_of
 from pipeline.nano.data import vision_pixels
 from pipeline.nano.encoder import cover
-from pipeline.nano.sentences import Packed, ReferringBatch
+from pipeline.nano.sentences import ANSWER, NO_ANSWER, Packed, ReferringBatch
 from pipeline.nano.vision import LOOKS, NAMES_WIDTH, naming_loss
 from pipeline.shapes.vocabulary import MOTIONS
 
@@ -24,6 +24,9 @@ MOTION_LAYER = 3
 
 GUIDED_LAYER, GUIDED_HEADS = 4, 2
 """The first heads of this layer look from [SEG] to the target."""
+
+ANSWERS, OPENING = 2.0, 10.0
+"""Weight of the answers, and within them of the first word, which alone says whether the target is there."""
 
 PATCHES = 0.3
 """Weight of the patches' names: the tower knows them already and must not forget."""
@@ -55,6 +58,8 @@ class LanguageTraining(nn.Module):
         self.patch_head = nn.Linear(seen, NAMES_WIDTH)
         self.motion_head = nn.Linear(width, len(MOTIONS) + 5)
         self.target_head = nn.Linear(width, CODE_WIDTH + len(MOTIONS))
+        tokenizer = grounder.replies.prompts.tokenizer
+        self._yes, self._no = tokenizer.encode(ANSWER)[0], tokenizer.encode(NO_ANSWER)[0]
         self._tapped: dict[str, Tensor] = {}
         attention = grounder.language_model.model.layers[GUIDED_LAYER].self_attn
         for name, projection in (("query", attention.q_proj), ("key", attention.k_proj)):
@@ -75,8 +80,7 @@ class LanguageTraining(nn.Module):
         middle, last = self.read(tokens.view(clips, -1, tokens.shape[-1]), packed)
         numbers: dict[str, float] = {}
         logits = self.grounder.language_model.lm_head(last[packed.answer_at[:, 0], packed.answer_at[:, 1]])
-        loss = F.cross_entropy(logits, packed.answer_ids)
-        numbers["answer"] = float(loss.detach())
+        loss = ANSWERS * self._answer_loss(logits, packed.answer_ids, numbers)
         share = cover(batch.rendered, round(patches.shape[1] ** 0.5))
         naming, named = naming_loss(self.patch_head, patches, batch.rendered, batch.scenes)
         loss, numbers = loss + PATCHES * naming, numbers | named
@@ -104,6 +108,16 @@ class LanguageTraining(nn.Module):
             output_hidden_states=True,
         )  # fmt: skip
         return output.hidden_states[MOTION_LAYER], output.last_hidden_state
+
+    def _answer_loss(self, logits: Tensor, ids: Tensor, numbers: dict[str, float]) -> Tensor:
+        """Cross-entropy of the answers' tokens [A], and how often "not there" is said where it is true."""
+        absent, opening = ids == self._no, (ids == self._no) | (ids == self._yes)
+        weights = 1 + (OPENING - 1) * opening.float()
+        chance = F.cross_entropy(logits, ids, reduction="none")
+        numbers["answer"] = float(chance.detach().mean())
+        if absent.any():
+            numbers["absent_said"] = float((logits.argmax(1) == self._no)[absent].float().mean())
+        return (chance * weights).sum() / weights.sum()
 
     def _motion_loss(
         self, middle: Tensor, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]

@@ -43,12 +43,12 @@ class Plan:
     encoder_clips: int = 16
     vision_steps: int = 2600
     vision_clips: int = 16
-    language_steps: int = 2500
+    language_steps: int = 2100
     language_guided_from: int = 100
     """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
     language_expressions: int = 6
-    tracking_steps: int = 5200
+    tracking_steps: int = 5000
     tracking_clips: int = 6
     tracking_objects: int = 3
     decoding_steps: int = 3000

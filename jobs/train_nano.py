@@ -45,7 +45,8 @@ def main() -> int:
     if arguments.evaluate:
         from pipeline.nano.card import VIDEOS, evaluate, write_card
 
-        scores = evaluate(training.checkpoint, arguments.output / "held-out", videos=2 if arguments.short else VIDEOS)
+        videos = 2 if arguments.short else VIDEOS
+        scores = evaluate(training.checkpoint, arguments.output / "held-out", videos=videos)
         write_card(training.checkpoint, arguments.output, training.plan, scores)
     print(f"training states and logs: {arguments.output}; model: {training.checkpoint}")
     return 0

@@ -45,10 +45,21 @@ def test_it_runs_as_a_program(untrained: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_options_end_with_one_line() -> None:
-    for arguments in (["--expressions", "one"], ["--variants", "magic"]):
+    for arguments in (["--expressions", "one"], ["--variants", "magic"], ["--job", "1"]):
         result = run_job("bench", *arguments)
         assert result.returncode == 2, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_job_is_timed_against_a_plain_loop(untrained: Path, tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    result = run_job("bench", "--model", untrained, "--job", 3, "--json", target)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    assert report["ratio"] == pytest.approx(report["job_videos_per_s"] / report["loop_videos_per_s"], rel=0.02)
+    assert set(report["busy"]) == {"ground", "segment"}
+    assert min(report["busy"].values()) > 0
 
 
 def test_different_masks_fail(untrained: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:

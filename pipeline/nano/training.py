@@ -48,7 +48,7 @@ class Plan:
     """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
     language_clips: int = 12
     language_expressions: int = 6
-    tracking_steps: int = 5000
+    tracking_steps: int = 3900
     tracking_clips: int = 6
     tracking_objects: int = 3
     decoding_steps: int = 3000

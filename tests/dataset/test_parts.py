@@ -1,7 +1,9 @@
 """Parts of a video wait beside the dataset until all are there; readers see the video whole or not at all."""
 
 import pyarrow.parquet as pq
+import pytest
 
+from pipeline.dataset import MaskDataset
 from pipeline.dataset.parts import PARTS_FOLDER, PartStore
 from pipeline.dataset.writer import DatasetWriter
 from pipeline.schema import Expression, MaskRow, Status, VideoTask, failed_rows
@@ -87,3 +89,21 @@ def test_a_damaged_part_is_done_again(tmp_path):
     (file,) = (tmp_path / PARTS_FOLDER).glob("*/*.parquet")
     file.write_bytes(file.read_bytes()[:-40])
     assert parts.resume([task(*WHOLE)])[0] == [task(*WHOLE)]
+
+
+@pytest.mark.parametrize("storage", ["s3", "faulty_s3"])
+def test_parts_on_object_storage(storage, request):
+    given = request.getfixturevalue(storage)
+    url = given[0] if storage == "faulty_s3" else given
+    parts = PartStore(DatasetWriter(f"{url}/out"))
+    parts.clear()
+    assert parts.resume([task(*WHOLE)]) == ([task(*WHOLE)], {})
+    parts.add([row("1")], WHOLE)
+    ((left,), whole) = parts.resume([task(*WHOLE)])
+    assert [item.expression_id for item in left.expressions] == ["0", "2"]
+    assert not parts.add([row("0")], whole["a/b"])
+    assert parts.add([row("2")], whole["a/b"])
+    found = [(item["expression_id"], item["status"]) for item in MaskDataset(f"{url}/out").iter_rows()]
+    assert sorted(found) == [(expression_id, "no_object") for expression_id in WHOLE]
+    parts.clear()
+    assert parts.held("a/b") == {}

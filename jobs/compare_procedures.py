@@ -18,7 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.Parser(prog="compare_procedures.py", description=__doc__)
     parser.add_argument("--model", default="nano", help="nano (default) or the checkpoint of a training of your own")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="receives the clips and table.md")
-    parser.add_argument("--videos", type=int, default=60, metavar="N", help="clips to draw (default: 60)")
+    parser.add_argument("--videos", type=int, default=64, metavar="N", help="clips to draw (default: 64)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)"
     )

@@ -13,7 +13,7 @@ from pipeline.nano.training import STAGES, Plan
 from pipeline.nano.validation import Mean, Score, ShapesBenchmark, by_kind, paired_gain
 from pipeline.shapes.benchmark import write_benchmark
 
-VIDEOS, SEED, FRAMES = 60, 1, (32, 40)
+VIDEOS, SEED, FRAMES = 64, 1, (32, 40)
 """The held-out split the card reports."""
 
 _CARD = """# Nano Sa2VA-i

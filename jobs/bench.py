@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _model_directory(name: str) -> Iterator[tuple[Path, str]]:
     """The checkpoint to measure, and what to call it."""
-    from pipeline.model.locate import NANO_DIRECTORY, fetch_model, pin_model
+    from pipeline.model.locate import fetch_model, pin_model
     from pipeline.nano.untrained import write_untrained
 
-    if name == "random" or (name == "nano" and not (NANO_DIRECTORY / "config.json").is_file()):
+    if name == "random":
         with tempfile.TemporaryDirectory(prefix="bench-model-") as scratch:
             yield write_untrained(Path(scratch)), "nano, untrained"
     else:

@@ -59,7 +59,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(f"drawing {args.clips} clips of moving shapes into {clips}")
     manifest = write_demo(clips, num_videos=args.clips)
-    config = RunConfig(manifest=str(manifest), model=_model(args.output), output=str(dataset))
+    config = RunConfig(manifest=str(manifest), model="nano", output=str(dataset))
     summary = annotate(config, say=lambda line: print(line, flush=True))
     rows = list(MaskDataset(str(dataset)).iter_rows())
     _show(rows)
@@ -70,18 +70,6 @@ def main() -> int:
     print(f"contact sheet: {args.output / 'contact_sheet.png'}")
     print(f"report:        {report}  (open it in a browser)")
     return 1 if summary.counts.failed else 0
-
-
-def _model(output: Path) -> str:
-    """The trained small model if it is there, else one of the same architecture with random weights."""
-    from pipeline.model.locate import NANO, NANO_DIRECTORY
-
-    if (NANO_DIRECTORY / "config.json").is_file():
-        return NANO
-    from pipeline.nano.untrained import write_untrained
-
-    print("the small model has random weights: its masks mean nothing, the path they take is the real one")
-    return str(write_untrained(output / "model"))
 
 
 def _score_and_report(clips: Path, dataset: Path, target: Path) -> Path:

@@ -88,9 +88,7 @@ def _job(settings: JobBenchSettings, manifest: Path, output: Path) -> tuple[floa
     """Videos per second of the job between its first and its last commit, and how busy its pools were then."""
     from pipeline.run import annotate
 
-    config = RunConfig(
-        manifest=str(manifest), model=str(settings.model), output=str(output), grounders=1, segmenters=1
-    )
+    config = RunConfig(manifest=str(manifest), model=str(settings.model), output=str(output), grounders=1, segmenters=1)
     annotate(config, say=settings.say)
     timings = json.loads((output / "run.json").read_text(encoding="utf-8"))["timings"]
     written = sorted(path.stat().st_mtime for path in (output / "masks").glob("*.parquet"))

@@ -1,7 +1,6 @@
 """The shipped model finds what the words say: alone, through the whole job, and better than chance by far."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -42,19 +41,21 @@ def test_it_segments_what_is_asked_for(held_out: Path) -> None:
 
 
 def test_the_whole_job_is_right_and_its_scores_rank(held_out: Path, tmp_path: Path) -> None:
-    output, table, report = tmp_path / "out", tmp_path / "scores.csv", tmp_path / "report.json"
+    output, table = tmp_path / "out", tmp_path / "scores.csv"
     manifest = held_out / "meta_expressions.json"
     videos = held_out / "JPEGImages"
     done = run_job("annotate", "--manifest", manifest, "--videos", videos, "--model", "nano", "--output", output)
     assert done.returncode == 0, done.stderr
     scored = run_job(
         "evaluate", "--benchmark", "mevis", "--ground-truth", held_out, "--predictions", output,
-        "--json", report, "--csv", table, "--workers", "1",
+        "--csv", table, "--workers", "1",
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr
-    assert json.loads(report.read_text())["lines"]
     with table.open(encoding="utf-8", newline="") as file:
-        truth = {(row["video_id"], row["expression_id"]): float(row["J&F"]) for row in csv.DictReader(file)}
+        truth = {
+            (row["video_id"], row["expression_id"]): (float(row["J"]) + float(row["F"])) / 2
+            for row in csv.DictReader(file)
+        }
     rows = [row for row in MaskDataset(str(output)).iter_rows() if row["status"] == "ok"]
     ranked = sorted(rows, key=lambda row: -row["score"])
     values = [truth[row["video_id"], row["expression_id"]] for row in ranked]

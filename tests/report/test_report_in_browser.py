@@ -1,6 +1,8 @@
 """The report in headless Chromium, opened from disk as a person does."""
 
+import json
 import shutil
+import time
 
 import pytest
 
@@ -51,6 +53,14 @@ def open_page(chromium, reported):
     assert complaints == []
 
 
+def until(page, condition, seconds=30.0):
+    """Wait for a JavaScript condition. Asked from outside: the page's policy forbids to evaluate strings inside it."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, condition
+        page.wait_for_timeout(50)
+
+
 def shown(page):
     """Expressions of the cards that are visible, in order."""
     return page.eval_on_selector_all(
@@ -80,7 +90,7 @@ def test_search_and_filters_narrow_the_gallery_down(open_page, reported):
     assert shown(page) == []
     assert page.locator("#nothing").is_visible()
     page.get_by_role("button", name="Reset").click()
-    page.wait_for_function(f"document.querySelector('output').value === '{total} shown'")
+    until(page, f"document.querySelector('output').value === '{total} shown'")
     page.locator("[name=status]").select_option("failed")
     assert shown(page) == ["the dog"]
     page.locator("[name=status]").select_option("")
@@ -112,7 +122,7 @@ def test_pictures_have_texts_and_come_only_when_near(open_page):
     assert 0 < near < page.locator(".card[data-pictures^=item]").count()
     assert page.eval_on_selector_all("img", "images => images.every(i => i.alt.trim())")
     page.locator(".card").last.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelectorAll('.card')[0].querySelectorAll('img').length === 0")
+    until(page, "document.querySelectorAll('.card')[0].querySelectorAll('img').length === 0")
     broken = "images => Promise.all(images.map(i => i.decode().then(() => 0, () => 1))).then(all => all.some(Boolean))"
     assert page.eval_on_selector_all("img", broken) is False
 
@@ -124,9 +134,7 @@ def test_hover_plays_and_leaving_stops(open_page):
     player.hover()
     page.wait_for_selector(".player.playing")
     before = visible_frame(page, ".card:has(.playing)")
-    page.wait_for_function(
-        "before => document.querySelector('.playing .picture:not(.waiting)').title !== before", arg=before
-    )
+    until(page, f"document.querySelector('.playing .picture:not(.waiting)').title !== {json.dumps(before)}")
     page.mouse.move(5, 5)
     page.wait_for_selector(".player.playing", state="detached")
 

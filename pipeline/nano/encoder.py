@@ -111,14 +111,18 @@ def _offset_loss(output: Tensor, share: Tensor) -> Tensor:
     return (F.l1_loss(output[:, 0][held], target_x[held]) + F.l1_loss(output[:, 1][held], target_y[held])) / 2
 
 
+def draw_frames(seed: int, clips: int, size: int, split: Split, device: torch.device) -> tuple[Scenes, RenderedClips]:
+    """Fresh clips, and two frames of each at random times."""
+    scenes = sample_scenes(clips, seed=seed, split=split).to(device)
+    times = torch.rand(clips, 2, generator=torch.Generator().manual_seed(seed)).to(device)
+    return scenes, render(scenes, times, size, size)
+
+
 def encoder_step(
     probe: EncoderProbe, seed: int, clips: int, size: int, split: Split = "train"
 ) -> tuple[Tensor, Mapping[str, float]]:
     """Loss and accuracies on one fresh batch of single frames."""
-    device = probe.coarse.weight.device
-    scenes = sample_scenes(clips, seed=seed, split=split).to(device)
-    times = torch.rand(clips, 2, generator=torch.Generator().manual_seed(seed)).to(device)
-    rendered = render(scenes, times, size, size)
+    scenes, rendered = draw_frames(seed, clips, size, split, probe.coarse.weight.device)
     maps = probe(sam_pixels(rendered.frames.flatten(0, 1)))
     return probe_loss(probe, maps, scenes, rendered)
 

@@ -47,19 +47,14 @@ def collect_tracks(
 ) -> list[RankedTrack]:
     """Segment every expression of a benchmark's clips; every track found, beside its J&F against the whole target."""
     found = []
-    for video_id, video in benchmark.videos.items():
-        ids = list(video["expressions"])
-        texts = [video["expressions"][i]["exp"] for i in ids]
-        folder = benchmark.directory / "JPEGImages" / video_id
-        answers = model.segment(folder, texts, procedure=procedure, num_keyframes=num_keyframes)
-        for i, answer in zip(ids, answers, strict=True):
-            truth = benchmark.truth(video_id, i)
-            for number, track in enumerate(answer.tracks):
-                masks = decode_track(track.masks, *truth.shape)
-                j, f = region_similarity(truth, masks).mean(), boundary_accuracy(truth, masks).mean()
-                assert track.evidence is not None
-                kind, empty = benchmark.kinds[video_id][i], not any(track.areas)
-                found.append(RankedTrack(video_id, i, number, kind, empty, track.evidence, float(j + f) / 2))
+    for video_id, i, answer in benchmark.answers(model, procedure, num_keyframes):
+        truth = benchmark.truth(video_id, i)
+        for number, track in enumerate(answer.tracks):
+            masks = decode_track(track.masks, *truth.shape)
+            j, f = region_similarity(truth, masks).mean(), boundary_accuracy(truth, masks).mean()
+            assert track.evidence is not None
+            kind, empty = benchmark.kinds[video_id][i], not any(track.areas)
+            found.append(RankedTrack(video_id, i, number, kind, empty, track.evidence, float(j + f) / 2))
     return found
 
 

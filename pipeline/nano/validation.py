@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
 from pipeline.model.procedure import Procedure
-from pipeline.model.sa2va import Sa2VA
+from pipeline.model.sa2va import ExpressionMasks, Sa2VA
 from pipeline.schema import Rle
 
 ANSWERABLE = ("appearance", "position", "motion", "motion-hard", "relation", "multiple")
@@ -62,18 +62,25 @@ class ShapesBenchmark:
     def score(self, model: Sa2VA, procedure: str | Procedure, num_keyframes: int = 5) -> list[Score]:
         """Segment every expression of every video and compare with the truth (first [SEG] only, as published)."""
         scores = []
+        for video_id, i, masks in self.answers(model, procedure, num_keyframes):
+            truth = self.truth(video_id, i)
+            predicted = np.zeros_like(truth)
+            if masks.tracks:
+                predicted = decode_track(masks.tracks[0].masks, *truth.shape)
+            scores.append(self._score(video_id, i, truth, predicted))
+        return scores
+
+    def answers(
+        self, model: Sa2VA, procedure: str | Procedure = "sa2va-i", num_keyframes: int = 5
+    ) -> Iterator[tuple[str, str, ExpressionMasks]]:
+        """Segment every expression of every video: video id, expression id, and what the model found."""
         for video_id, video in self.videos.items():
             ids = list(video["expressions"])
             texts = [video["expressions"][i]["exp"] for i in ids]
             folder = self.directory / "JPEGImages" / video_id
             found = model.segment(folder, texts, procedure=procedure, num_keyframes=num_keyframes)
             for i, masks in zip(ids, found, strict=True):
-                truth = self.truth(video_id, i)
-                predicted = np.zeros_like(truth)
-                if masks.tracks:
-                    predicted = decode_track(masks.tracks[0].masks, *truth.shape)
-                scores.append(self._score(video_id, i, truth, predicted))
-        return scores
+                yield video_id, i, masks
 
     def chance(self) -> list[Score]:
         """What a random object, perfectly segmented, would get: mean over the objects some expression names."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import PreTrainedModel
 
 from pipeline.nano.data import vision_pixels
-from pipeline.nano.encoder import cell_labels, cover
+from pipeline.nano.encoder import cell_labels, cover, draw_frames
 from pipeline.shapes import RenderedClips, Scenes, render, sample_scenes
 from pipeline.shapes.vocabulary import COLOUR_NAMES, SHAPES, SIZE_NAMES, Split
 
@@ -94,8 +94,5 @@ def vision_step(
     naming: PatchNaming, seed: int, clips: int, size: int, split: Split = "train"
 ) -> tuple[Tensor, Mapping[str, float]]:
     """Loss and accuracies on one fresh batch of two frames a clip."""
-    device = naming.head.weight.device
-    scenes = sample_scenes(clips, seed=seed, split=split).to(device)
-    times = torch.rand(clips, 2, generator=torch.Generator().manual_seed(seed)).to(device)
-    rendered = render(scenes, times, size, size)
+    scenes, rendered = draw_frames(seed, clips, size, split, naming.head.weight.device)
     return naming_loss(naming.head, naming.see(rendered.frames.flatten(0, 1)), rendered, scenes)

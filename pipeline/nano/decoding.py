@@ -13,11 +13,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from pipeline.model.segmenter import Segmenter
 from pipeline.nano.code import LOOKS_WIDTH, CodeProjection, drop_parts, looks_of, places_of
-from pipeline.nano.data import sam_pixels
+from pipeline.nano.data import sam_features
 from pipeline.nano.encoder import cover
 from pipeline.nano.losses import LOSS_SIDE_SHARE, low_resolution_targets, mask_losses
 from pipeline.nano.vision import LOOKS
-from pipeline.shapes import Scenes, keyframe_times, render, sample_scenes
+from pipeline.shapes import RenderedClips, Scenes, keyframe_times, render, sample_scenes
 from pipeline.shapes.vocabulary import Split
 
 KEYFRAMES = 5
@@ -49,11 +49,6 @@ class PromptedDecoder(nn.Module):
         """Make the fine-tuned decoder a copy of the original one."""
         assert self.segmenter.sam_mask_decoder_modified is not None
         self.segmenter.sam_mask_decoder_modified.load_state_dict(self.segmenter.sam2.sam_mask_decoder.state_dict())
-
-    def encode(self, frames: Tensor) -> list[Tensor]:
-        """Feature levels of RGB frames [N, 3, S, S]; no gradients."""
-        with torch.no_grad():
-            return list(self.segmenter.sam2.image_encoder(sam_pixels(frames))["backbone_fpn"])
 
     def forward(self, levels: list[Tensor], prompts: Tensor, masks: Tensor, guidance: float) -> tuple[Tensor, Tensor]:
         """Loss and IoU of each of ``N`` rows.
@@ -145,10 +140,10 @@ class DecodingTraining(nn.Module):
         code = torch.cat((looks_of(scenes, rows, wanted), places_of(share, rows, wanted)), 1)
         others = places_of(share, rows, scenes.exists[rows])
         prompts = self.projection(blur_code(drop_parts(code, keep), others * keep[:, 3:], random))
-        picked = torch.rand(clips, KEYFRAMES, generator=random).argsort(1)[:, :FRAMES_PER_CLIP].to(device)
-        levels = self.decoder.encode(rendered.frames.gather(1, as_index(picked, rendered.frames)).flatten(0, 1))
+        frames, owners = pick_frames(rendered, random)
+        levels = sam_features(self.decoder.segmenter, frames.flatten(0, 1))
         at = (rows[:, None] * FRAMES_PER_CLIP + torch.arange(FRAMES_PER_CLIP, device=device)).flatten()
-        owner = rendered.owner.gather(1, as_index(picked, rendered.owner))[rows].flatten(0, 1)
+        owner = owners[rows].flatten(0, 1)
         masks = masks_of(owner, wanted.repeat_interleave(FRAMES_PER_CLIP, 0))
         prompts = prompts.repeat_interleave(FRAMES_PER_CLIP, 0)
         loss, iou = self.decoder([level[at] for level in levels], prompts, masks, guidance)
@@ -205,6 +200,9 @@ def blur_code(code: Tensor, others: Tensor, random: torch.Generator) -> Tensor:
     return torch.cat((looks, places * (1 - doubt) + others * doubt), 1)
 
 
-def as_index(picked: Tensor, values: Tensor) -> Tensor:
-    """Indices [B, F] of frames, shaped to gather from values [B, T, ...] along their second dimension."""
-    return picked.view(*picked.shape, *[1] * (values.ndim - 2)).expand(-1, -1, *values.shape[2:])
+def pick_frames(rendered: RenderedClips, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Some frames of every clip, each at most once: frames [B, F, 3, H, W] and their owners [B, F, H, W]."""
+    clips, frames = rendered.frames.shape[:2]
+    picked = torch.rand(clips, frames, generator=random).argsort(1)[:, :FRAMES_PER_CLIP].to(rendered.frames.device)
+    rows = torch.arange(clips, device=picked.device)[:, None]
+    return rendered.frames[rows, picked], rendered.owner[rows, picked]

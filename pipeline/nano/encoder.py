@@ -53,6 +53,31 @@ def cell_labels(share: Tensor, values: Tensor, count: int) -> Tensor:
     return label.view_as(index).clamp(max=count)
 
 
+def cell_naming(
+    output: Tensor, share: Tensor, values: Mapping[str, Tensor], counts: Mapping[str, int]
+) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of what stands in each cell, and the accuracy of each name over cells with an object on them.
+
+    Args:
+        output: [N, sum of (count + 1), s, s] logits, each list headed by "background".
+        share: [N, O + 1, s, s] from ``cover``.
+        values: Name to the objects' values [N, O].
+        counts: Name to its number of values.
+    """
+    numbers: dict[str, float] = {}
+    loss, start = output.new_zeros(()), 0
+    for name, count in counts.items():
+        labels = cell_labels(share, values[name], count)
+        logits = output[:, start : start + count + 1]
+        start += count + 1
+        # Colour and size come by themselves; shape is the slow one.
+        importance = 2.0 if name == "shape" else 1.0
+        loss = loss + importance * F.cross_entropy(logits, labels, weight=_class_weights(count + 1, output.device))
+        held = labels > 0
+        numbers[name] = float((logits.argmax(1) == labels)[held].float().mean())
+    return loss, numbers
+
+
 def probe_loss(
     probe: EncoderProbe, maps: list[Tensor], scenes: Scenes, rendered: RenderedClips
 ) -> tuple[Tensor, dict[str, float]]:
@@ -60,21 +85,11 @@ def probe_loss(
     frames = rendered.owner.shape[1]
     values = {name: getattr(scenes, name).repeat_interleave(frames, 0) for name in probe.classes}
     shares = {level: cover(rendered, maps[level].shape[-1]) for level in range(3)}
-    numbers: dict[str, float] = {}
-    loss = maps[0].new_zeros(())
-
     output = probe.coarse(maps[2])
-    start = 0
-    for name, count in probe.classes.items():
-        logits = output[:, start : start + count]
-        start += count
-        labels = cell_labels(shares[2], values[name], count - 1)
-        # Colour and size come by themselves; shape is the slow one.
-        importance = 2.0 if name == "shape" else 1.0
-        loss = loss + importance * F.cross_entropy(logits, labels, weight=_class_weights(count, maps[0].device))
-        held = labels > 0
-        numbers[name] = float((logits.argmax(1) == labels)[held].float().mean())
-    loss = loss + 0.5 * _offset_loss(output[:, start:], shares[2])
+    counts = {name: count - 1 for name, count in probe.classes.items()}
+    named = sum(probe.classes.values())
+    naming, numbers = cell_naming(output[:, :named], shares[2], values, counts)
+    loss = naming + 0.5 * _offset_loss(output[:, named:], shares[2])
 
     output = probe.middle(maps[1])
     colours, shapes = probe.classes["colour"], probe.classes["shape"]

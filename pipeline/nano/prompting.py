@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.nano.code import CodeProjection, looks_of, places_of
-from pipeline.nano.decoding import FRAMES_PER_CLIP, PromptedDecoder, as_index, masks_of
+from pipeline.nano.data import sam_features
+from pipeline.nano.decoding import FRAMES_PER_CLIP, PromptedDecoder, masks_of, pick_frames
 from pipeline.nano.encoder import cover
 from pipeline.nano.language import LanguageTraining
 from pipeline.nano.sentences import Packed, ReferringBatch
@@ -54,10 +55,9 @@ class PromptTraining(nn.Module):
         numbers["imitation"] = float(apart.detach())
 
         random = torch.Generator().manual_seed(seed)
-        picked = torch.rand(clips, frames, generator=random).argsort(1)[:, :FRAMES_PER_CLIP].to(device)
-        rendered = batch.rendered
-        levels = self.decoder.encode(rendered.frames.gather(1, as_index(picked, rendered.frames)).flatten(0, 1))
-        owner = rendered.owner.gather(1, as_index(picked, rendered.owner))[clip_of].flatten(0, 1)
+        picked, owners = pick_frames(batch.rendered, random)
+        levels = sam_features(self.decoder.segmenter, picked.flatten(0, 1))
+        owner = owners[clip_of].flatten(0, 1)
         masks = masks_of(owner, wanted.repeat_interleave(FRAMES_PER_CLIP, 0))
         at = (clip_of[:, None] * FRAMES_PER_CLIP + torch.arange(FRAMES_PER_CLIP, device=device)).flatten()
         loss, iou = self.decoder(

@@ -14,7 +14,7 @@ from pipeline.model.memory import MemoryBank, MemoryEntry, attend
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.propagation import ObjectBatch
 from pipeline.model.segmenter import NO_OBJECT_LOGIT, FrameFeatures, Segmenter, masks_at
-from pipeline.nano.data import sam_pixels
+from pipeline.nano.data import sam_features
 from pipeline.nano.losses import LOSS_SIDE_SHARE, low_resolution_targets, mask_losses
 from pipeline.shapes import keyframe_times, render, sample_scenes
 from pipeline.shapes.scene import frame_times
@@ -38,11 +38,6 @@ class TrackingTraining(nn.Module):
         sam2.no_mem_embed.requires_grad_(requires_grad=False)
         segmenter.finish(segmenter.device)
 
-    def encode(self, frames: Tensor) -> list[Tensor]:
-        """Feature levels of RGB frames [N, 3, S, S]; no gradients."""
-        with torch.no_grad():
-            return list(self.segmenter.sam2.image_encoder(sam_pixels(frames))["backbone_fpn"])
-
     def forward(self, seed: int, clips: int, objects: int, forcing: float) -> tuple[Tensor, Mapping[str, float]]:
         """Loss on one fresh batch of ``clips`` x ``objects`` tracks of ``FRAMES`` frames.
 
@@ -58,7 +53,7 @@ class TrackingTraining(nn.Module):
         scenes = sample_scenes(clips, seed=seed)
         device = self.segmenter.device
         rendered = render(scenes.to(device), _times(clips, layout, random).to(device), size, size)
-        levels = self.encode(rendered.frames.flatten(0, 1))
+        levels = sam_features(self.segmenter, rendered.frames.flatten(0, 1))
         chosen = _choose_objects(scenes.exists.to(device), rendered.masks(), objects, random)
         masks = torch.gather(rendered.masks(), 1, chosen[:, :, None, None, None].expand(-1, -1, FRAMES, size, size))
         masks = masks.flatten(0, 1)  # [N, T, S, S]

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import PreTrainedModel
 
 from pipeline.nano.data import vision_pixels
-from pipeline.nano.encoder import cell_labels, cover, draw_frames
+from pipeline.nano.encoder import cell_naming, cover, draw_frames
 from pipeline.shapes import RenderedClips, Scenes, render, sample_scenes
 from pipeline.shapes.vocabulary import COLOUR_NAMES, SHAPES, SIZE_NAMES, Split
 
@@ -51,20 +51,9 @@ def naming_loss(
     side = round(patches.shape[1] ** 0.5)
     share = cover(rendered, side)
     output = head(patches).transpose(1, 2).unflatten(-1, (side, side))
-    frames = rendered.frames.shape[1]
-    numbers: dict[str, float] = {}
-    loss, start = patches.new_zeros(()), 0
-    for name, count in LOOKS.items():
-        labels = cell_labels(share, getattr(scenes, name).repeat_interleave(frames, 0), count)
-        logits = output[:, start : start + count + 1]
-        start += count + 1
-        weights = torch.ones(count + 1, device=patches.device)
-        weights[0] = 0.3  # most patches are background
-        importance = 2.0 if name == "shape" else 1.0
-        loss = loss + importance * F.cross_entropy(logits, labels, weight=weights)
-        held = labels > 0
-        numbers[f"patch_{name}"] = float((logits.argmax(1) == labels)[held].float().mean())
-    return loss, numbers
+    values = {name: getattr(scenes, name).repeat_interleave(rendered.frames.shape[1], 0) for name in LOOKS}
+    loss, numbers = cell_naming(output, share, values, LOOKS)
+    return loss, {f"patch_{name}": value for name, value in numbers.items()}
 
 
 @torch.no_grad()

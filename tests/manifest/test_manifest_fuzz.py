@@ -43,7 +43,7 @@ def reads_or_refuses(path):
     else:
         assert tasks
         for task in tasks:
-            (task.video_id + "".join(item.text for item in task.expressions)).encode()
+            (task.video_id + task.video + "".join(item.text for item in task.expressions)).encode()
 
 
 @QUICK

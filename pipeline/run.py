@@ -4,13 +4,12 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -33,6 +32,7 @@ from pipeline.schedule import Schedule, make_schedule
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import AttemptLedger
 from pipeline.stages.count import count_frames
+from pipeline.stages.feed import one_block_each
 from pipeline.stages.ground import Ground
 from pipeline.stages.model_files import OFFLINE, fetch_on_nodes
 from pipeline.stages.rows import tasks_table
@@ -175,7 +175,7 @@ def run_graph(
     # beside the driver: on another node it would forget the attempts when that node is lost
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     ledger = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-    videos = one_block_each([tasks_table([task]) for task in schedule.tasks])
+    videos = one_block_each(tasks_table(schedule.tasks))
     grounded = _pool(videos, Ground, placement.ground, (settings, ledger))
     segmented = _pool(grounded, Segment, placement.segment, (settings, ledger))
     written = segmented.map_batches(
@@ -193,15 +193,6 @@ def run_graph(
             yield row
     except ray.exceptions.RayError as error:
         raise _cause(error) from error
-
-
-def one_block_each(tables: Sequence[pa.Table]) -> Dataset:
-    """A dataset in which every table is a block, and so a unit of work.
-
-    Not by ``from_arrow``, which starts a task for each of them to look at it: a quarter of an hour for 60,000 videos.
-    """
-    videos: Dataset = ray.data.from_blocks(list(tables))
-    return videos
 
 
 def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:

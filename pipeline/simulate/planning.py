@@ -70,7 +70,7 @@ def measure_planning(directory: Path, rows: int) -> PlanningCost:
     """
     import ray
 
-    from pipeline.run import one_block_each
+    from pipeline.stages.feed import one_block_each
     from pipeline.stages.rows import tasks_table
 
     path = directory / f"manifest-{rows}.parquet"
@@ -82,14 +82,14 @@ def measure_planning(directory: Path, rows: int) -> PlanningCost:
     read = time.perf_counter()
     todo = DatasetState(str(directory / "nothing")).remaining(tasks, retry_failed=False)
     schedule = make_schedule(todo, [None] * len(todo), segmenters=2, split="auto")
-    tables = [tasks_table([task]) for task in schedule.tasks]
+    table = tasks_table(schedule.tasks)
     made = time.perf_counter()
     if ray.is_initialized():
-        one_block_each(tables)
+        one_block_each(table)
     ended = time.perf_counter()
     return PlanningCost(
         rows=rows,
-        videos=len(tables),
+        videos=len(table),
         read_seconds=read - started,
         rows_seconds=made - read,
         input_seconds=ended - made,

@@ -24,6 +24,8 @@ PIXEL_MEAN = (0.484375, 0.455078125, 0.40625)
 PIXEL_STD = (0.228515625, 0.2236328125, 0.224609375)
 
 NO_OBJECT_LOGIT = -1024.0
+_CACHED_PIXELS = 2**20
+"""Of the masks that go into the memory encoder together on a CPU."""
 
 T = TypeVar("T")
 
@@ -212,12 +214,20 @@ class Segmenter(nn.Module):
             features: The frame (without the "no memory" embedding).
             logits: float32 ``[O, 4h, 4w]`` low-resolution mask logits.
         """
-        side = self.config.image_size
-        full = functional.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
-        mask = full.sigmoid() * self.sam2.sigmoid_scale_for_mem_enc + self.sam2.sigmoid_bias_for_mem_enc
         encoder = self.sam2.memory_encoder
         frame = features.once(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
-        return encoder.out_proj(encoder.fuser(frame + encoder.mask_downsampler(mask))).to(torch.bfloat16)
+        # masks are as large as the image here: a few at a time stay in a processor's caches
+        at_once = max(1, _CACHED_PIXELS // self.config.image_size**2) if logits.device.type == "cpu" else len(logits)
+        fused = [
+            encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(part))) for part in logits.split(at_once)
+        ]
+        return torch.cat([encoder.out_proj(part) for part in fused]).to(torch.bfloat16)
+
+    def _memory_mask(self, logits: Tensor) -> Tensor:
+        """Low-resolution logits to the mask the memory encoder sees, ``[O, 1, S, S]``."""
+        side = self.config.image_size
+        full = functional.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
+        return full.sigmoid() * self.sam2.sigmoid_scale_for_mem_enc + self.sam2.sigmoid_bias_for_mem_enc
 
 
 def masks_at(logits: Tensor, height: int, width: int, *, through: int | None = None) -> Tensor:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    stages = ("encoder", "vision", "language", "tracking", "decoding", "prompting")
+    stages = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR",
                         help="states and logs of the stages, and the finished model under DIR/checkpoint; "
                         "the same command again goes on where a stopped one was")  # fmt: skip
     parser.add_argument("--stage", choices=stages, action="append",
-                        help="train only this stage (repeatable); encoder and language are independent of each other, "
-                        "tracking needs encoder, prompting needs all")  # fmt: skip
+                        help="train only this stage (repeatable); encoder and vision need no other, language needs "
+                        "vision, tracking encoder, following and decoding tracking, "
+                        "prompting language and decoding")  # fmt: skip
     parser.add_argument(
         "--evaluate",
         action="store_true",

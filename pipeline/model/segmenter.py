@@ -25,7 +25,7 @@ PIXEL_STD = (0.228515625, 0.2236328125, 0.224609375)
 
 NO_OBJECT_LOGIT = -1024.0
 _CACHED_PIXELS = 2**20
-"""Of the masks that go into the memory encoder together on a CPU."""
+"""Of the image, over all objects that are decoded, or put into memory, together on a CPU."""
 
 T = TypeVar("T")
 
@@ -65,6 +65,12 @@ class DecodedMasks:
     ious: Tensor
     token: Tensor
     object_score: Tensor
+
+    @classmethod
+    def joined(cls, parts: "Sequence[DecodedMasks]") -> "DecodedMasks":
+        """Of several groups of objects, as one."""
+        columns = zip(*((p.logits, p.ious, p.token, p.object_score) for p in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
 
     def rows(self, part: Sequence[int]) -> "DecodedMasks":
         """Of some of the objects."""
@@ -190,16 +196,33 @@ class Segmenter(nn.Module):
         sparse = self.no_point.expand(objects, -1, -1)
         if prompts is not None:
             sparse = torch.cat([sparse, prompts[:, None].to(sparse.dtype)], dim=1)
+        image = image.expand(objects, -1, -1, -1)
+        dense = (self.no_mask if dense is None else dense).expand(objects, -1, -1, -1)
+        parts = [
+            self._decode_together(decoder, image[rows], high_resolution, sparse[rows], dense[rows], multimask)
+            for rows in self._cached_together(objects)
+        ]
+        return parts[0] if len(parts) == 1 else DecodedMasks.joined(parts)
+
+    def _decode_together(
+        self,
+        decoder: MaskDecoder,
+        image: Tensor,
+        high_resolution: list[Tensor],
+        sparse: Tensor,
+        dense: Tensor,
+        multimask: bool,
+    ) -> DecodedMasks:
         masks, ious, tokens, object_score = decoder(
-            image_embeddings=image.expand(objects, -1, -1, -1),
+            image_embeddings=image,
             image_pe=self.image_position,
             sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=self.no_mask if dense is None else dense,
+            dense_prompt_embeddings=dense,
             multimask_output=multimask,
             repeat_image=False,
             high_res_features=high_resolution,
         )
-        rows = torch.arange(objects, device=masks.device)
+        rows = torch.arange(len(masks), device=masks.device)
         best = ious.argmax(-1) if multimask else torch.zeros_like(rows)
         return DecodedMasks(masks[rows, best].float(), ious.float(), tokens[rows, best], object_score[:, 0].float())
 
@@ -216,12 +239,17 @@ class Segmenter(nn.Module):
         """
         encoder = self.sam2.memory_encoder
         frame = features.once(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
-        # masks are as large as the image here: a few at a time stay in a processor's caches
-        at_once = max(1, _CACHED_PIXELS // self.config.image_size**2) if logits.device.type == "cpu" else len(logits)
         fused = [
-            encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(part))) for part in logits.split(at_once)
+            encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(logits[rows])))
+            for rows in self._cached_together(len(logits))
         ]
         return torch.cat([encoder.out_proj(part) for part in fused]).to(torch.bfloat16)
+
+    def _cached_together(self, objects: int) -> list[slice]:
+        """Objects in groups whose maps stay in a processor's caches; all together on a GPU, or if they are small."""
+        at_once = _CACHED_PIXELS // self.config.image_size**2 if self.device.type == "cpu" else objects
+        size = max(1, at_once)
+        return [slice(first, first + size) for first in range(0, max(1, objects), size)]
 
     def _memory_mask(self, logits: Tensor) -> Tensor:
         """Low-resolution logits to the mask the memory encoder sees, ``[O, 1, S, S]``."""

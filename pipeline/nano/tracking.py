@@ -1,10 +1,12 @@
 """Stage 1: SAM 2 alone learns to segment from masks and points and to follow objects: the "original SAM 2 weights".
 
 The image encoder is the frozen one of stage 0. Conditioning frames lie in the past and in the future of the frames
-that are tracked, as in Sa2VA-i's propagation.
+that are tracked, as in Sa2VA-i's propagation. Short stretches of video teach it to follow at all; long ones fill every
+place of the memory, as whole videos do, and are compared at full resolution, so that rims become sharp.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +21,36 @@ from pipeline.nano.losses import LOSS_SIDE_SHARE, low_resolution_targets, mask_l
 from pipeline.shapes import keyframe_times, render, sample_scenes
 from pipeline.shapes.scene import frame_times
 
-FRAMES = 6
-# Which of the six frames, in time order, are conditioning frames; the others are tracked.
-_LAYOUTS = ((0,), (0,), (0, 5), (0, 3), (0, 2, 5))
+TRACKED_FRAMES = 40
+"""Of a clip that validation follows objects through."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """The pieces of video that a stage trains on.
+
+    Attributes:
+        frames: Of each.
+        layouts: Which of them, in time order, are conditioning frames; the others are tracked. Taken in turn.
+        loss_side_share: Masks are compared at 1 / this of the image's side.
+    """
+
+    frames: int
+    layouts: tuple[tuple[int, ...], ...]
+    loss_side_share: int
+
+
+SHORT = Stretch(frames=6, layouts=((0,), (0,), (0, 5), (0, 3), (0, 2, 5)), loss_side_share=LOSS_SIDE_SHARE)
+LONG = Stretch(frames=12, layouts=((0,), (0,), (0,), (0, 11), (0, 3, 6, 9)), loss_side_share=1)
 
 
 class TrackingTraining(nn.Module):
     """A segmenter whose encoder is frozen, with the loss of following objects."""
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter, stretch: Stretch = SHORT) -> None:
         super().__init__()
         self.segmenter = segmenter
+        self.stretch = stretch
         sam2 = segmenter.sam2
         # Inference caches what depends on the first two, and both decoders read the third: constants serve as well.
         constant = (sam2.sam_prompt_encoder.no_mask_embed, sam2.sam_prompt_encoder.not_a_point_embed)
@@ -39,7 +60,7 @@ class TrackingTraining(nn.Module):
         segmenter.finish(segmenter.device)
 
     def forward(self, seed: int, clips: int, objects: int, forcing: float) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss on one fresh batch of ``clips`` x ``objects`` tracks of ``FRAMES`` frames.
+        """Loss on one fresh batch of ``clips`` x ``objects`` tracks.
 
         Args:
             seed: Of everything random in it.
@@ -48,17 +69,17 @@ class TrackingTraining(nn.Module):
             forcing: Share of tracked frames whose memory is made from the true mask instead of the predicted one.
         """
         random = torch.Generator().manual_seed(seed)
-        layout = _LAYOUTS[seed % len(_LAYOUTS)]
+        layout, frames = self.stretch.layouts[seed % len(self.stretch.layouts)], self.stretch.frames
         size = self.segmenter.config.image_size
         scenes = sample_scenes(clips, seed=seed)
         device = self.segmenter.device
-        rendered = render(scenes.to(device), _times(clips, layout, random).to(device), size, size)
+        rendered = render(scenes.to(device), _times(clips, layout, frames, random).to(device), size, size)
         levels = sam_features(self.segmenter, rendered.frames.flatten(0, 1))
         chosen = _choose_objects(scenes.exists.to(device), rendered.masks(), objects, random)
-        masks = torch.gather(rendered.masks(), 1, chosen[:, :, None, None, None].expand(-1, -1, FRAMES, size, size))
+        masks = torch.gather(rendered.masks(), 1, chosen[:, :, None, None, None].expand(-1, -1, frames, size, size))
         masks = masks.flatten(0, 1)  # [N, T, S, S]
         rows = torch.arange(clips, device=device).repeat_interleave(objects)
-        features = [FrameFeatures(tuple(_frame(level, clips, t)[rows] for level in levels)) for t in range(FRAMES)]  # type: ignore[arg-type]
+        features = [FrameFeatures(tuple(_frame(level, clips, t)[rows] for level in levels)) for t in range(frames)]  # type: ignore[arg-type]
         return self._follow(features, masks, layout, forcing, random)
 
     def _follow(
@@ -69,9 +90,10 @@ class TrackingTraining(nn.Module):
         forcing: float,
         random: torch.Generator,
     ) -> tuple[Tensor, Mapping[str, float]]:
-        count = len(masks)
-        shares = [low_resolution_targets(masks[:, t], masks.shape[-1] // LOSS_SIDE_SHARE) for t in range(FRAMES)]
-        bank = MemoryBank(FRAMES)
+        count, frames = masks.shape[:2]
+        side = masks.shape[-1] // self.stretch.loss_side_share
+        shares = [low_resolution_targets(masks[:, t], side) for t in range(frames)]
+        bank = MemoryBank(frames)
         # A fifth of the tracks starts from a point; the others from masks. Points are practised on every track.
         from_point = (torch.rand(count, generator=random) < 0.2).to(masks.device)
         losses, numbers = [], {}
@@ -80,7 +102,7 @@ class TrackingTraining(nn.Module):
             bank.conditioning[t] = entry
             losses.append(loss)
             numbers["iou_point"] = float(iou.nanmean())
-        tracked = [t for t in range(FRAMES) if t not in layout]
+        tracked = [t for t in range(frames) if t not in layout]
         for t in tracked:
             conditioned = attend(self.segmenter, features[t], bank, t)
             logits, ious, tokens, score = self._decode(conditioned, features[t])
@@ -150,10 +172,10 @@ class TrackingTraining(nn.Module):
         return masks, ious, tokens, score[:, 0]
 
 
-def _times(clips: int, layout: tuple[int, ...], random: torch.Generator) -> Tensor:
+def _times(clips: int, layout: tuple[int, ...], frames: int, random: torch.Generator) -> Tensor:
     """Small steps between the frames of a stretch; a longer gap before each later conditioning frame."""
     step = torch.rand(clips, 1, generator=random) * 0.035 + 0.02
-    gaps = step.expand(-1, FRAMES).clone()
+    gaps = step.expand(-1, frames).clone()
     gaps[:, 0] = 0
     for t in layout[1:]:
         gaps[:, t] += torch.rand(clips, generator=random) * 0.2
@@ -196,7 +218,7 @@ def _points(mask: Tensor, random: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def validate_tracking(
-    segmenter: Segmenter, *, seed: int, clips: int, num_frames: int = 40, keyframes: int = 1
+    segmenter: Segmenter, *, seed: int, clips: int, num_frames: int = TRACKED_FRAMES, keyframes: int = 1
 ) -> dict[str, float]:
     """J of following every object of test clips from true masks, by the inference code.
 

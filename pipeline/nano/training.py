@@ -1,4 +1,4 @@
-"""The four parts of the training in their order, each resumable, and the checkpoint they end in."""
+"""The stages of the training in their order, each resumable, and the checkpoint they end in."""
 
 import logging
 from collections.abc import Mapping
@@ -25,14 +25,16 @@ from pipeline.nano.loop import StageSettings, load_stage, train_stage
 from pipeline.nano.prompting import PromptTraining
 from pipeline.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
 from pipeline.nano.tokenizer import write_tokenizer
-from pipeline.nano.tracking import TrackingTraining, validate_tracking
+from pipeline.nano.tracking import LONG, TrackingTraining, validate_tracking
 from pipeline.nano.vision import PatchNaming, vision_step, whiten_patches
 from pipeline.shapes.vocabulary import Split
 
 LOG = logging.getLogger(__name__)
-STAGES = ("encoder", "vision", "language", "tracking", "decoding", "prompting")
+STAGES = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting")
 _SEED_SPACE = 10_000_000
 """Each stage draws its clips from seeds of its own."""
+_FORCING = 0.15
+"""Share of tracked frames that go into memory as they truly are, once the model follows by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,9 @@ class Plan:
     tracking_steps: int = 3900
     tracking_clips: int = 6
     tracking_objects: int = 3
+    following_steps: int = 2000
+    following_clips: int = 4
+    following_objects: int = 3
     decoding_steps: int = 3000
     decoding_clips: int = 8
     decoding_targets: int = 4
@@ -68,6 +73,7 @@ class Plan:
             encoder_steps=4, encoder_clips=2, vision_steps=4, vision_clips=2,
             language_steps=4, language_clips=2, language_expressions=2,
             tracking_steps=3, tracking_clips=1, tracking_objects=2,
+            following_steps=2, following_clips=1, following_objects=2,
             decoding_steps=4, decoding_clips=2, decoding_targets=2,
             prompting_steps=3, prompting_clips=2, prompting_expressions=2, validation_clips=2,
         )  # fmt: skip
@@ -88,10 +94,12 @@ class NanoTraining:
         self.packer = Packer(prompts)
 
     def run(self, stages: tuple[str, ...] = STAGES) -> None:
-        """Train the given stages in order; the last one writes the checkpoint."""
+        """Train the given stages in order, and write the checkpoint if no stage is missing any more."""
         for stage in stages:
             LOG.info("stage %s", stage)
             getattr(self, f"train_{stage}")()
+        if all(self._state(stage).is_file() for stage in ("following", "prompting")):
+            self.write_checkpoint()
 
     def train_encoder(self) -> None:
         """Stage 0, vision."""
@@ -160,7 +168,7 @@ class NanoTraining:
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
-            forcing = max(0.15, 1 - step / (0.5 * plan.tracking_steps))
+            forcing = max(_FORCING, 1 - step / (0.5 * plan.tracking_steps))
             return module(3 * _SEED_SPACE + step, plan.tracking_clips, plan.tracking_objects, forcing)
 
         def validate() -> Mapping[str, float]:
@@ -171,6 +179,32 @@ class NanoTraining:
 
         settings = self._settings("tracking", plan.tracking_steps, 1e-3, decay_from=0.5)
         train_stage(settings, module, compute, validate=validate, validate_every=400)
+
+    def train_following(self) -> None:
+        """Stage 1 again, on longer stretches. Needs tracking; nothing but the checkpoint needs it."""
+        torch.manual_seed(3)
+        segmenter = Segmenter(self.config.grounding, has_original=True)
+        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        assert segmenter.sam_mask_decoder_modified is not None
+        segmenter.sam_mask_decoder_modified.requires_grad_(requires_grad=False)
+        module = TrackingTraining(segmenter.to(self.device), LONG)
+        plan = self.plan
+
+        def validate() -> Mapping[str, float]:
+            segmenter.finish(segmenter.device)
+            clips = max(1, plan.validation_clips // 2)
+            first = validate_tracking(segmenter, seed=3, clips=clips)
+            return {**first, "J5": validate_tracking(segmenter, seed=3, clips=max(1, clips // 4), keyframes=5)["J"]}
+
+        settings = self._settings("following", plan.following_steps, 5e-4)
+        seeds = 7 * _SEED_SPACE
+        train_stage(
+            settings,
+            module,
+            lambda step: module(seeds + step, plan.following_clips, plan.following_objects, _FORCING),
+            validate=validate,
+            validate_every=500,
+        )
 
     def train_decoding(self) -> None:
         """Stage 2a. Needs tracking."""
@@ -196,7 +230,7 @@ class NanoTraining:
         )
 
     def train_prompting(self) -> None:
-        """Stage 2, and the checkpoint. Needs all others."""
+        """Stage 2. Needs language and decoding."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
         load_stage(self._state("language"), language)
         assert segmenter.sam_mask_decoder_modified is not None
@@ -217,13 +251,22 @@ class NanoTraining:
             return module(*batch, step, max(0.1, 1 - step / (0.3 * plan.prompting_steps)))
 
         def validate() -> Mapping[str, float]:
-            save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
             return module(*self._batch(plan.validation_clips, plan.prompting_expressions, 5, 1, "test"), 0, 0.0)[1]
 
         # All but the projection of [SEG] is good already.
         slower = {"decoder.": 0.5, "language.grounder.text_hidden_fcs.": 1.0, "language.grounder.": 0.4}
         settings = self._settings("prompting", plan.prompting_steps, 1e-3, decay_from=0.35)
         train_stage(settings, module, compute, validate=validate, validate_every=250, slower=slower)
+
+    def write_checkpoint(self) -> None:
+        """The language side and its decoder from prompting, everything else of SAM 2 from following."""
+        language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
+        load_stage(self._state("prompting"), language, "language.")
+        load_stage(self._state("following"), segmenter, "segmenter.")
+        assert segmenter.sam_mask_decoder_modified is not None
+        copied = "decoder.segmenter.sam_mask_decoder_modified."
+        load_stage(self._state("prompting"), segmenter.sam_mask_decoder_modified, copied)
+        save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
 
     def _language(self) -> LanguageTraining:
         grounder = Grounder(self.config)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipeline.model.sa2va import Sa2VA
 from pipeline.nano.data import sam_pixels, vision_pixels
@@ -41,6 +42,20 @@ def test_a_short_run_ends_in_a_checkpoint_that_fits_the_repository_and_answers(t
     assert len(results[0].frame_names) == 6
     for name in STAGES:
         assert '"validation"' in (trained / f"{name}.jsonl").read_text()
+
+
+def test_the_checkpoint_follows_with_the_longest_training_and_prompts_with_the_decoder_of_the_language_side(trained):
+    written = load_file(trained / "checkpoint" / "model.safetensors")
+
+    def state(stage, start):
+        tensors = load_file(trained / f"{stage}.safetensors")
+        return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+
+    following, prompting = state("following", "model/segmenter.sam2."), state("prompting", "model/decoder.segmenter.")
+    propagation, finetuned = "memory_attention.norm.bias", "sam_mask_decoder_modified.conv_s0.bias"
+    assert torch.equal(written[f"grounding_encoder.sam2_model.{propagation}"], following[propagation].bfloat16())
+    assert not torch.equal(following[propagation], prompting[f"sam2.{propagation}"])
+    assert torch.equal(written[f"grounding_encoder.sam2_model.{finetuned}"], prompting[finetuned].bfloat16())
 
 
 def test_running_a_finished_training_again_changes_nothing(trained):

@@ -12,6 +12,7 @@ from sam2.modeling.sam.mask_decoder import MaskDecoder
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.model.allocation import keep_freed_memory
 from pipeline.model.config import GroundingConfig, ModelConfig
 from pipeline.model.fast_linear import use_fast_linear
 from pipeline.model.memory_attention import MemoryReader
@@ -100,7 +101,10 @@ class Segmenter(nn.Module):
     def from_checkpoint(
         cls, files: CheckpointFiles, config: ModelConfig, *, device: torch.device, dtype: torch.dtype
     ) -> "Segmenter":
-        """Load the SAM 2 half of a checkpoint. Weights stay float32; ``dtype`` is what autocast computes in."""
+        """Load the SAM 2 half of a checkpoint. Weights stay float32; ``dtype`` is what autocast computes in.
+
+        On a CPU this process from then on keeps freed memory (:mod:`pipeline.model.allocation`).
+        """
         placements = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
         has_original = any(key.startswith(SAM2_PREFIX + "sam_mask_decoder_modified.") for key in placements)
         with init_empty_weights(include_buffers=False):
@@ -108,6 +112,8 @@ class Segmenter(nn.Module):
         load(segmenter, files, placements, dtype=torch.float32, device_of=lambda _: device)
         segmenter.compute_dtype = dtype
         use_fast_linear(segmenter)
+        if device.type == "cpu":
+            keep_freed_memory()
         return segmenter.eval().finish(device)
 
     def finish(self, device: torch.device) -> "Segmenter":

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -146,55 +145,29 @@ def _job(args: argparse.Namespace) -> int:
 
 
 def _print_report(report: dict[str, Any], file: Path | None) -> None:
-    text = json.dumps(report, indent=1)
-    print(text)
+    print(json.dumps(report, indent=1))
     if file:
-        file.write_text(text + "\n", encoding="utf-8")
+        _write_report(report, file)
+
+
+def _write_report(report: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _simulate(args: argparse.Namespace) -> int:
-    from pipeline import cluster
+    from pipeline.simulate.session import SimulationSettings, run_simulation
 
-    if args.videos_per_gpu < 1:
-        raise UsageError(f"--videos-per-gpu is {args.videos_per_gpu}; it must be at least 1")
-    cluster.prepare("local")
-    from pipeline.simulate.planning import measure_planning
-    from pipeline.simulate.report import HEADER, calibrate, simulate
-
-    overheads = None
-    measured = [size for size in args.gpus if size <= args.graph_up_to]
-    if measured or args.plan:
-        import ray
-
-        ray.init(address="local", num_gpus=max([1, *measured]), include_dashboard=False, logging_level=logging.WARNING)
-    if measured:
-        overheads = calibrate(max(measured), scale=args.scale)
-        print(
-            f"calibrated: for each video and stage the driver needs {1000 * overheads.dispatch_s:.1f} ms "
-            f"and a worker {1000 * overheads.worker_s:.1f} ms"
-        )
-    print(HEADER)
-    lines = []
-    for line in simulate(
-        args.gpus,
+    settings = SimulationSettings(
+        gpus=args.gpus,
         graph_up_to=args.graph_up_to,
         scale=args.scale,
         videos_per_gpu=args.videos_per_gpu,
-        overheads=overheads,
-    ):
-        lines.append(line)
-        print(line, flush=True)
-    off = [abs(line.deviation) for line in lines if line.deviation is not None]
-    if off:
-        print(f"the model is off by at most {max(off):.1%} of what was measured")
-    costs = []
-    with tempfile.TemporaryDirectory() as directory:
-        for rows in args.plan:
-            costs.append(measure_planning(Path(directory), rows))
-            print(costs[-1], flush=True)
+        plan=args.plan,
+        say=lambda line: print(line, flush=True),
+    )
+    report = run_simulation(settings)
     if args.json:
-        report = {"overheads": overheads, "lines": lines, "planning": costs}
-        args.json.write_text(json.dumps(report, default=asdict, indent=1) + "\n", encoding="utf-8")
+        _write_report(report, args.json)
     return 0
 
 

@@ -4,8 +4,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from pipeline.bench import ours
 from pipeline.bench.agreement import distinct_tracks, worst_iou
+from pipeline.bench.clip import BenchClip, bench_clip
 from pipeline.bench.clock import STAGES, StageClock, StageTime
 from pipeline.bench.machine import conditions, peak_memory, product_rate
 from pipeline.bench.published import PublishedArrangement
@@ -22,7 +22,6 @@ from pipeline.dataset.tables import row_table, to_parquet
 from pipeline.model.inference import SegmentOptions
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
 from pipeline.schema import MaskRow, Status
-from pipeline.shapes.demo import write_demo
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import open_video
@@ -62,14 +61,6 @@ class BenchSettings:
     """Gets lines about progress."""
 
 
-def sentences(count: int) -> list[str]:
-    """Different referring expressions."""
-    colours = ("red", "blue", "green", "yellow", "white", "purple", "orange", "grey")
-    shapes = ("circle", "square", "triangle", "star")
-    ways = ("moving left", "standing still", "moving right", "growing", "turning", "moving up")
-    return [f"the {colours[i % 8]} {shapes[i // 8 % 4]} that is {ways[i % 6]}" for i in range(count)]
-
-
 class ModelBenchmark:
     """One run of the benchmark."""
 
@@ -92,32 +83,38 @@ class ModelBenchmark:
         """Measure everything; the report has the form of ``jobs/bench.py --json``."""
         settings = self.settings
         self.rates = [product_rate(self.device, self.dtype)]
-        with video_of(settings) as location, IsolatedDecoder(timeout_s=600) as decoder:
+        drawn = bench_clip(
+            settings.video,
+            frames=settings.frames,
+            height_width=settings.height_width,
+            expressions=max(settings.expressions),
+        )
+        with drawn as clip, IsolatedDecoder(timeout_s=600) as decoder:
             selection = FrameSelection(max_frames=settings.frames)
             if not self.is_long:
                 settings.say("warming up")
                 short = FrameSelection(max_frames=min(settings.frames, settings.keyframes + 8))
-                self._published_run(location, short, 0)
-                self._our_run(decoder, location, short, 1, StageClock())
+                self._published_run(clip, short, 0)
+                self._our_run(decoder, clip, short, 1, StageClock())
                 self._forget()
-            results = [self._measure(decoder, location, selection, count) for count in sorted(settings.expressions)]
+            results = [self._measure(decoder, clip, selection, count) for count in sorted(settings.expressions)]
         self.rates.append(product_rate(self.device, self.dtype))
         return {"results": results, "conditions": self._conditions()}
 
     def _measure(
-        self, decoder: IsolatedDecoder, location: str, selection: FrameSelection, count: int
+        self, decoder: IsolatedDecoder, clip: BenchClip, selection: FrameSelection, count: int
     ) -> dict[str, Any]:
         say, once = self.settings.say, self.settings.published_once
         for number in range(len(self.expected), 1 if once else count):
             say(f"published arrangement, expression {number + 1} of {count}")
-            self._published_run(location, selection, number)
+            self._published_run(clip, selection, number)
         say(f"ours, {count} expression{'s' if count > 1 else ''}")
         clock = StageClock(self.device.type == "cuda", is_on=self.is_long, counts_apart=not self.is_long)
         with peak_memory(self.device) as peak:
-            found, (seconds, cpu_seconds) = self._our_run(decoder, location, selection, count, clock)
+            found, (seconds, cpu_seconds) = self._our_run(decoder, clip, selection, count, clock)
         if not self.is_long:  # the stages in a pass of their own: watching costs time
             clock.is_on = True
-            self._our_run(decoder, location, selection, count, clock)
+            self._our_run(decoder, clip, selection, count, clock)
         times = self.published_seconds if not once else self.published_seconds * count
         published, published_cpu = (sum(column) for column in zip(*times[:count], strict=True))
         scale = count if once else 1
@@ -138,15 +135,15 @@ class ModelBenchmark:
             "worst_iou": iou,
             "distinct_tracks": distinct_tracks(found),
             "stages": self._stages(clock, scale),
-            "variants": [self._variant(name, decoder, location, selection, found) for name in self.settings.variants],
+            "variants": [self._variant(name, decoder, clip, selection, found) for name in self.settings.variants],
         }
 
-    def _published_run(self, location: str, selection: FrameSelection, number: int) -> None:
-        expression = sentences(number + 1)[number]
+    def _published_run(self, clip: BenchClip, selection: FrameSelection, number: int) -> None:
+        expression = clip.sentences[number]
         clock = self.published_clock
         clock.counting_seconds = clock.counting_cpu_seconds = 0.0
         started = time.perf_counter(), time.process_time()
-        with peak_memory(self.device) as peak, open_video(location, selection) as source:
+        with peak_memory(self.device) as peak, open_video(clip.location, selection) as source:
             found = self.published.segment(source, expression, self.settings.keyframes)
             clock.wrap("writing", _write)([found])
             _wait(self.device)
@@ -160,11 +157,13 @@ class ModelBenchmark:
         self.expected.append(found)
 
     def _our_run(
-        self, decoder: IsolatedDecoder, location: str, selection: FrameSelection, count: int, clock: StageClock
+        self, decoder: IsolatedDecoder, clip: BenchClip, selection: FrameSelection, count: int, clock: StageClock
     ) -> tuple[list[ExpressionMasks], tuple[float, float]]:
         started = time.perf_counter(), time.process_time()
-        with decoder.open(location, selection) as source:
-            found = ours.segment(self.model, source, sentences(count), self.settings.keyframes, clock, self.options)
+        with decoder.open(clip.location, selection) as source:
+            found = ours.segment(
+                self.model, source, clip.sentences[:count], self.settings.keyframes, clock, self.options
+            )
             clock.wrap("writing", _write)(found)
             _wait(self.device)
         return found, (time.perf_counter() - started[0], time.process_time() - started[1])
@@ -173,7 +172,7 @@ class ModelBenchmark:
         self,
         name: str,
         decoder: IsolatedDecoder,
-        location: str,
+        clip: BenchClip,
         selection: FrameSelection,
         expected: Sequence[ExpressionMasks],
     ) -> dict[str, Any]:
@@ -183,8 +182,8 @@ class ModelBenchmark:
             warm_up = 0.0
             if name == "compile":
                 short = FrameSelection(max_frames=2)
-                warm_up = self._our_run(decoder, location, short, count, StageClock(is_on=False))[1][0]
-            found, (seconds, _) = self._our_run(decoder, location, selection, count, StageClock(is_on=False))
+                warm_up = self._our_run(decoder, clip, short, count, StageClock(is_on=False))[1][0]
+            found, (seconds, _) = self._our_run(decoder, clip, selection, count, StageClock(is_on=False))
         return {"name": name, "ours_s": seconds, "warm_up_s": warm_up, "worst_iou": worst_iou(found, expected)}
 
     def _forget(self) -> None:
@@ -266,23 +265,6 @@ def _write(found: Sequence[ExpressionMasks]) -> None:
             )
     with tempfile.TemporaryFile() as file:
         file.write(to_parquet([row_table(row) for row in rows], {}))
-
-
-@contextmanager
-def video_of(settings: BenchSettings) -> Iterator[str]:
-    """Location of the video to measure on."""
-    if settings.video is not None:
-        yield settings.video
-        return
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        write_demo(
-            Path(scratch),
-            num_videos=1,
-            num_frames=settings.frames,
-            height_width=settings.height_width,
-            expressions_per_video=1,
-        )
-        yield str(next(path for path in Path(scratch, "JPEGImages").iterdir() if path.is_dir()))
 
 
 def problems(report: Mapping[str, Any]) -> list[str]:

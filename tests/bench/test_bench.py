@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from pipeline.bench.agreement import worst_iou
+from pipeline.bench.clip import bench_clip
 from pipeline.bench.clock import StageClock
-from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, sentences
+from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems
 from pipeline.bench.table import as_table
 from pipeline.model.propagation import ObjectBatch
 from tests.conftest import run_job
@@ -83,8 +84,13 @@ def test_measured_once_and_multiplied(untrained: Path, clips: Path) -> None:
     assert "multiplied by E" in as_table(report)
 
 
-def test_sentences_differ() -> None:
-    assert len(set(sentences(32))) == 32
+def test_sentences_differ_and_first_name_different_targets() -> None:
+    with bench_clip(None, frames=8, height_width=(48, 64), expressions=100) as clip:
+        assert len(list(Path(clip.location).iterdir())) == 8
+        assert len(clip.sentences) == len(set(clip.sentences)) == 100
+        assert len({text.split(" that ")[0] for text in clip.sentences[:4]}) == 4
+    with bench_clip("my.mp4", frames=8, height_width=(48, 64), expressions=70) as clip:
+        assert (clip.location, len(set(clip.sentences))) == ("my.mp4", 70)
 
 
 def test_operations_are_counted_once_per_shape_and_summed() -> None:

@@ -6,15 +6,16 @@ import logging
 import sys
 from pathlib import Path
 
+from pipeline.nano.plan import STAGES, Plan
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    stages = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR",
                         help="states and logs of the stages, and the finished model under DIR/checkpoint; "
                         "the same command again goes on where a stopped one was")  # fmt: skip
-    parser.add_argument("--stage", choices=stages, action="append",
+    parser.add_argument("--stage", choices=STAGES, action="append",
                         help="train only this stage (repeatable); encoder and vision need no other, language needs "
                         "vision, tracking encoder, following and decoding tracking, "
                         "prompting language and decoding")  # fmt: skip
@@ -35,7 +36,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     import torch
 
-    from pipeline.nano.training import STAGES, NanoTraining, Plan
+    from pipeline.nano.training import NanoTraining
 
     torch.set_num_threads(arguments.threads)
     device = arguments.device

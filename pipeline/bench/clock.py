@@ -10,8 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.memory_attention import Memory
-from pipeline.model.segmenter import FrameFeatures
 
 P = ParamSpec("P")
 R = TypeVar("R")

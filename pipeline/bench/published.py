@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from pipeline.bench.clock import StageClock
 from pipeline.dataset.rle import areas_and_bboxes, encode_masks
 from pipeline.model.fast_linear import FastGeluMLP, FastLinear
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.grounder import Grounding
 from pipeline.model.inference import keyframes_of
 from pipeline.model.language import MAX_REPLY_TOKENS, Reply
@@ -26,7 +27,7 @@ from pipeline.model.memory import MemoryBank, attend
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.propagation import FrameMasks, ObjectBatch
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
-from pipeline.model.segmenter import FrameFeatures, Segmenter, masks_at
+from pipeline.model.segmenter import Segmenter, masks_at
 from pipeline.model.tracks import Track
 from pipeline.video.frames import FrameSource
 from pipeline.video.resize import resize_square

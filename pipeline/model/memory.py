@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.memory_attention import Memory, MemoryReader
-from pipeline.model.segmenter import FrameFeatures, Segmenter
+from pipeline.model.segmenter import Segmenter
 
 RECENT_MEMORIES = 6
 """Preceding tracked frames whose memory is attended (the bank has 7 places, one kind is for conditioning frames)."""

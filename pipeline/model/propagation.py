@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import CheckpointError
+from pipeline.model.frame import DecodedMasks, FrameFeatures
 from pipeline.model.memory import MemoryBank, MemoryEntry, ProjectedMemories, recall
 from pipeline.model.procedure import Procedure
-from pipeline.model.segmenter import NO_OBJECT_LOGIT, DecodedMasks, FrameFeatures, Segmenter, masks_at
+from pipeline.model.segmenter import NO_OBJECT_LOGIT, Segmenter, masks_at
 from pipeline.model.sharing import shared_tracks
 
 log = logging.getLogger(__name__)

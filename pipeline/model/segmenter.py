@@ -1,10 +1,7 @@
 """SAM 2 with both mask decoders: what is computed from one frame, shared by every object of a video."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from accelerate import init_empty_weights
@@ -15,6 +12,7 @@ from torch.nn import functional
 from pipeline.model.allocation import keep_freed_memory
 from pipeline.model.config import GroundingConfig, ModelConfig
 from pipeline.model.fast_linear import use_fast_linear
+from pipeline.model.frame import DecodedMasks, FrameFeatures
 from pipeline.model.memory_attention import MemoryReader
 from pipeline.model.names import SAM2_PREFIX, place_in_segmenter
 from pipeline.model.sam2_build import build_sam2
@@ -27,56 +25,6 @@ PIXEL_STD = (0.228515625, 0.2236328125, 0.224609375)
 NO_OBJECT_LOGIT = -1024.0
 _CACHED_PIXELS = 2**20
 """Of the image, over all objects that are decoded, or put into memory, together on a CPU."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class FrameFeatures:
-    """The image encoder's output for one frame.
-
-    Attributes:
-        levels: ``[1, C, 4h, 4w]``, ``[1, C, 2h, 2w]`` and ``[1, C, h, w]``.
-    """
-
-    levels: tuple[Tensor, Tensor, Tensor]
-    _derived: WeakKeyDictionary[nn.Module, Any] = field(default_factory=WeakKeyDictionary, compare=False, repr=False)
-
-    def once(self, module: nn.Module, compute: Callable[[], T]) -> T:
-        """What ``module`` makes of this frame, computed for the first object that asks (while training, for each)."""
-        if torch.is_grad_enabled():
-            return compute()
-        if module not in self._derived:
-            self._derived[module] = compute()
-        return self._derived[module]
-
-
-@dataclass(frozen=True)
-class DecodedMasks:
-    """What a mask decoder says about O objects on one frame.
-
-    Attributes:
-        logits: float32 ``[O, 4h, 4w]``, the mask with the highest predicted IoU.
-        ious: float32 ``[O, M]``, predicted IoU of each candidate mask.
-        token: ``[O, C]``, output token of the chosen mask.
-        object_score: float32 ``[O]``, logit of the object being present.
-    """
-
-    logits: Tensor
-    ious: Tensor
-    token: Tensor
-    object_score: Tensor
-
-    @classmethod
-    def joined(cls, parts: "Sequence[DecodedMasks]") -> "DecodedMasks":
-        """Of several groups of objects, as one."""
-        columns = zip(*((p.logits, p.ious, p.token, p.object_score) for p in parts), strict=True)
-        return cls(*(torch.cat(column) for column in columns))
-
-    def rows(self, part: Sequence[int]) -> "DecodedMasks":
-        """Of some of the objects."""
-        chosen = list(part)
-        return DecodedMasks(self.logits[chosen], self.ious[chosen], self.token[chosen], self.object_score[chosen])
 
 
 class Segmenter(nn.Module):

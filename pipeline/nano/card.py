@@ -9,8 +9,8 @@ from typing import Any
 from pipeline.evaluation.parallel import map_tasks
 from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
 from pipeline.model.sa2va import Sa2VA
-from pipeline.nano.tracking import TRACKED_FRAMES
-from pipeline.nano.training import STAGES, Plan
+from pipeline.nano.plan import STAGES, Plan
+from pipeline.nano.track_validation import TRACKED_FRAMES
 from pipeline.nano.validation import Mean, Score, ShapesBenchmark, by_kind, paired_gain
 from pipeline.shapes.benchmark import write_benchmark
 

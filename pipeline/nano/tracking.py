@@ -12,17 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.memory import MemoryBank, MemoryEntry, attend
-from pipeline.model.procedure import SA2VA_I
-from pipeline.model.propagation import ObjectBatch
-from pipeline.model.segmenter import NO_OBJECT_LOGIT, FrameFeatures, Segmenter, masks_at
+from pipeline.model.segmenter import NO_OBJECT_LOGIT, Segmenter
 from pipeline.nano.data import sam_features
 from pipeline.nano.losses import LOSS_SIDE_SHARE, low_resolution_targets, mask_losses
-from pipeline.shapes import keyframe_times, render, sample_scenes
-from pipeline.shapes.scene import frame_times
-
-TRACKED_FRAMES = 40
-"""Of a clip that validation follows objects through."""
+from pipeline.shapes import render, sample_scenes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,47 +209,3 @@ def _points(mask: Tensor, random: torch.Generator) -> Tensor:
     race = torch.rand(mask.shape, generator=random).to(mask.device) * inner**2
     index = race.flatten(1).argmax(1)
     return torch.stack((index % mask.shape[-1], index // mask.shape[-1]), -1).float()
-
-
-@torch.no_grad()
-def validate_tracking(
-    segmenter: Segmenter, *, seed: int, clips: int, num_frames: int = TRACKED_FRAMES, keyframes: int = 1
-) -> dict[str, float]:
-    """J of following every object of test clips from true masks, by the inference code.
-
-    Args:
-        segmenter: Finished.
-        seed: Of the clips.
-        clips: How many.
-        num_frames: Of each clip.
-        keyframes: True masks given: on the first frame, or on this many uniform ones.
-    """
-    size = segmenter.config.image_size
-    total: list[float] = []
-    last: list[float] = []
-    for index in range(clips):
-        scenes = sample_scenes(1, seed=seed * 1000 + index, split="test", num_frames=(num_frames, num_frames))
-        rendered = render(scenes, frame_times(num_frames), size, size)
-        count = int(scenes.exists[0].sum())
-        masks = rendered.masks()[0, :count].to(segmenter.device)
-        prompts = (
-            [0] if keyframes == 1 else (keyframe_times(scenes, keyframes)[0] * (num_frames - 1)).round().int().tolist()
-        )
-        alive = [k for k in range(count) if masks[k, prompts].flatten(1).any(1).any()]
-        frames = (rendered.frames[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        encoded = segmenter.encode(frames)
-        batch = ObjectBatch(
-            segmenter, SA2VA_I, torch.zeros(len(alive), segmenter.config.d_model), num_frames, size, size
-        )
-        for t in prompts:
-            batch.bank.conditioning[t] = batch._as_mask_prompt(t, encoded[t], masks[alive, t]).entry
-        for t in range(num_frames):
-            if t in prompts:
-                continue
-            found = masks_at(batch.track(t, encoded[t]).logits, size, size, through=size)
-            truth = masks[alive, t]
-            union = (found | truth).sum((1, 2)).float()
-            overlap = torch.where(union > 0, (found & truth).sum((1, 2)) / union.clamp(min=1), torch.ones_like(union))
-            total += overlap.tolist()
-            last += overlap.tolist() if t >= num_frames - 5 else []
-    return {"J": sum(total) / len(total), "J_last5": sum(last) / len(last), "tracks": float(len(total))}

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,61 +21,20 @@ from pipeline.nano.dimensions import GROUNDING, IMAGE_SIZE, config_json
 from pipeline.nano.encoder import EncoderProbe, encoder_step, initialise_sam2
 from pipeline.nano.language import LanguageTraining, initialise_grounder
 from pipeline.nano.loop import StageSettings, load_stage, train_stage
+from pipeline.nano.plan import STAGES, Plan
 from pipeline.nano.prompting import PromptTraining
 from pipeline.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
 from pipeline.nano.tokenizer import write_tokenizer
-from pipeline.nano.tracking import LONG, TrackingTraining, validate_tracking
+from pipeline.nano.track_validation import validate_tracking
+from pipeline.nano.tracking import LONG, TrackingTraining
 from pipeline.nano.vision import PatchNaming, vision_step, whiten_patches
 from pipeline.shapes.vocabulary import Split
 
 LOG = logging.getLogger(__name__)
-STAGES = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting")
 _SEED_SPACE = 10_000_000
 """Each stage draws its clips from seeds of its own."""
 _FORCING = 0.15
 """Share of tracked frames that go into memory as they truly are, once the model follows by itself."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Lengths and batch sizes; the defaults are those of the checkpoint in the repository."""
-
-    encoder_steps: int = 2200
-    encoder_clips: int = 16
-    vision_steps: int = 2600
-    vision_clips: int = 16
-    language_steps: int = 2100
-    language_guided_from: int = 100
-    """Step from which [SEG] is told where to look: before, image tokens do not know what they show."""
-    language_clips: int = 12
-    language_expressions: int = 6
-    tracking_steps: int = 3900
-    tracking_clips: int = 6
-    tracking_objects: int = 3
-    following_steps: int = 2000
-    following_clips: int = 4
-    following_objects: int = 3
-    decoding_steps: int = 3000
-    decoding_clips: int = 8
-    decoding_targets: int = 4
-    decoding_guided_until: float = 0.5
-    """Share of the steps after which nobody tells the decoder any more where to look."""
-    prompting_steps: int = 1800
-    prompting_clips: int = 8
-    prompting_expressions: int = 4
-    validation_clips: int = 100
-
-    @classmethod
-    def short(cls) -> "Plan":
-        """A few steps of everything: shows that training runs, not that it learns."""
-        return cls(
-            encoder_steps=4, encoder_clips=2, vision_steps=4, vision_clips=2,
-            language_steps=4, language_clips=2, language_expressions=2,
-            tracking_steps=3, tracking_clips=1, tracking_objects=2,
-            following_steps=2, following_clips=1, following_objects=2,
-            decoding_steps=4, decoding_clips=2, decoding_targets=2,
-            prompting_steps=3, prompting_clips=2, prompting_expressions=2, validation_clips=2,
-        )  # fmt: skip
 
 
 class NanoTraining:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from pipeline.dataset.rle import encode_masks
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.inference import propagate
 from pipeline.model.procedure import procedure_named
 from pipeline.model.propagation import FrameMasks, Propagation
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.segmenter import FrameFeatures, Segmenter, masks_at
+from pipeline.model.segmenter import Segmenter, masks_at
 from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video

@@ -12,9 +12,11 @@ from pipeline.nano.dimensions import IMAGE_SIZE
 from pipeline.nano.language import LanguageTraining
 from pipeline.nano.loop import StageSettings, train_stage
 from pipeline.nano.losses import mask_losses
+from pipeline.nano.plan import STAGES, Plan
 from pipeline.nano.sentences import Packer, draw_batch
-from pipeline.nano.tracking import TrackingTraining, validate_tracking
-from pipeline.nano.training import STAGES, NanoTraining, Plan
+from pipeline.nano.track_validation import validate_tracking
+from pipeline.nano.tracking import TrackingTraining
+from pipeline.nano.training import NanoTraining
 from pipeline.nano.untrained import write_untrained
 from pipeline.shapes import ShapeExpression
 

@@ -6,8 +6,9 @@ import torch
 from pipeline.model import memory_attention
 from pipeline.model.attention import blocked_attention
 from pipeline.model.config import GroundingConfig
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend, recall
-from pipeline.model.segmenter import FrameFeatures, Segmenter
+from pipeline.model.segmenter import Segmenter
 
 torch.set_num_threads(1)
 

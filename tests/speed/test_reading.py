@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.model.frame import FrameFeatures
 from pipeline.model.inference import SegmentOptions, segment_video
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.segmenter import FrameFeatures
 
 
 class Recorder:

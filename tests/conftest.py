@@ -1,13 +1,16 @@
 """Fixtures shared by all rooms: the small model, drawn clips, and running the programs as a user would."""
 
 import atexit
+import importlib.util
 import os
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # before anything imports Ray: a private cluster per test run, and one thread per process, since tests share the cores
 os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -48,3 +51,29 @@ def run_job(name: str, *arguments: str, timeout_s: float = 300, **environment: s
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout_s, cwd="/", env={**os.environ, **environment}
     )
+
+
+@pytest.fixture
+def job_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], Callable[..., Any]]:
+    """A command in this process: its name -> arguments -> exit code, standard output, standard error."""
+
+    def load(name: str) -> Callable[..., tuple[int, str, str]]:
+        spec = importlib.util.spec_from_file_location(f"{name}_job", ROOT / "jobs" / f"{name}.py")
+        assert spec
+        assert spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        def run(*arguments: object) -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+            try:
+                code = module.main()
+            except SystemExit as stop:
+                code = stop.code
+            return code, *capsys.readouterr()
+
+        return run
+
+    return load

@@ -156,6 +156,45 @@ def size_of(annotations: RleAnnotations) -> tuple[int, int] | None:
     return None
 
 
+def expressions_of(video_id: str, video: dict[str, Any], objects: str) -> tuple[ExpressionTruth, ...]:
+    """The expressions of one video of a meta file, whose objects are listed under ``objects``. Raises UsageError."""
+    return tuple(
+        ExpressionTruth(
+            expression_id=expression_id,
+            text=expression["exp"],
+            objects=object_keys(expression, objects, f"expression {expression_id!r} of video {video_id!r}"),
+            kind=expression.get("type_id"),
+        )
+        for expression_id, expression in video["expressions"].items()
+    )
+
+
+def mask_dict_truths(ground_truth: str, meta: Sequence[str]) -> list[VideoTruth]:
+    """Ground truth of a folder with a meta file and a ``mask_dict.json``, as MeViS and ReVOS have them.
+
+    Raises:
+        UsageError: A file is missing, or they do not fit each other.
+    """
+    videos = read_meta(ground_truth, meta)
+    location, mask_dict = read_mask_dict(ground_truth, ("mask_dict.json",))
+    truths = []
+    for video_id, video in videos.items():
+        expressions = expressions_of(video_id, video, "anno_id")
+        keys = dict.fromkeys(key for expression in expressions for key in expression.objects)
+        annotations = annotations_of(video_id, keys, video["frames"], mask_dict, location)
+        stated = (video["height"], video["width"]) if "height" in video and "width" in video else None
+        truths.append(
+            VideoTruth(
+                video_id=video_id,
+                frames=tuple(video["frames"]),
+                expressions=expressions,
+                annotations=annotations,
+                size=size_of(annotations) or stated,
+            )
+        )
+    return truths
+
+
 def object_keys(expression: dict[str, Any], name: str, where: str) -> tuple[str, ...]:
     """The ids an expression lists under ``name``, as strings; a single id may stand without a list.
 

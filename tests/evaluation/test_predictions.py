@@ -1,7 +1,6 @@
 """Predictions in every form; what is missing or faulty is named, counted and scores 0."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -217,21 +216,9 @@ def test_predictions_are_read_from_any_filesystem(tmp_path):
 
 
 @pytest.fixture
-def job(monkeypatch, capsys):
+def job(job_here):
     """The command in this process: arguments -> exit code, standard output, standard error."""
-    spec = importlib.util.spec_from_file_location("evaluate_job", REPOSITORY / "jobs" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-        try:
-            code = module.main()
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
+    return job_here("evaluate")
 
 
 def test_the_command_prints_writes_and_reports_by_exit_code(tmp_path, pictures, job):

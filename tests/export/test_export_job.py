@@ -1,31 +1,13 @@
 """The command jobs/export.py: exit codes, and what it says."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 from small_benchmark import truth_rows, write_dataset
 
-REPOSITORY = Path(__file__).parents[2]
-
 
 @pytest.fixture
-def job(monkeypatch, capsys):
+def job(job_here):
     """The command in this process: arguments -> exit code, standard output, standard error."""
-    spec = importlib.util.spec_from_file_location("export_job", REPOSITORY / "jobs" / "export.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
-        try:
-            code = module.main()
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
+    return job_here("export")
 
 
 def test_export_then_check_then_a_fault(benchmark_of, job):

@@ -5,11 +5,10 @@ from typing import Any
 from pipeline.evaluation.pictures import PictureTree
 from pipeline.evaluation.protocols.common import Protocol, flat_mean, score_region_and_boundary
 from pipeline.evaluation.truth import (
-    ExpressionTruth,
     IndexedAnnotations,
     VideoTruth,
+    expressions_of,
     indexed_folder,
-    object_keys,
     read_meta,
 )
 from pipeline.storage import absolute
@@ -32,20 +31,12 @@ def indexed_truths(videos: dict[str, dict[str, Any]], tree: PictureTree) -> list
     for video_id, video in videos.items():
         frames = tuple(video["frames"])
         annotations = IndexedAnnotations(tree=tree, video_id=video_id, frames=frames)
-        expressions = tuple(
-            ExpressionTruth(
-                expression_id=expression_id,
-                text=expression["exp"],
-                objects=object_keys(expression, "obj_id", f"expression {expression_id!r} of video {video_id!r}"),
-            )
-            for expression_id, expression in video["expressions"].items()
-        )
         height, width = annotations.labels(0).shape
         truths.append(
             VideoTruth(
                 video_id=video_id,
                 frames=frames,
-                expressions=expressions,
+                expressions=expressions_of(video_id, video, "obj_id"),
                 annotations=annotations,
                 size=(height, width),
             )

@@ -5,6 +5,7 @@ Here masks are masks. Its rounding is kept: percent of each expression to two de
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,15 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.protocols.common import Line, Protocol, mean, mean_of
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
-from pipeline.evaluation.truth import (
-    ExpressionTruth,
-    VideoTruth,
-    annotations_of,
-    object_keys,
-    read_mask_dict,
-    read_meta,
-    size_of,
-)
+from pipeline.evaluation.truth import VideoTruth, mask_dict_truths, read_mask_dict
 from pipeline.schema import Rle
 
 REFERRING, REASONING = 0, 1
@@ -34,34 +27,15 @@ def read_truth(ground_truth: str) -> list[VideoTruth]:
     Raises:
         UsageError: A file is missing, or they do not fit each other.
     """
-    videos = read_meta(ground_truth, META)
-    location, mask_dict = read_mask_dict(ground_truth, ("mask_dict.json",))
-    foreground_location, foreground = read_mask_dict(ground_truth, ("mask_dict_foreground.json",))
-    truths = []
-    for video_id, video in videos.items():
-        expressions = tuple(
-            ExpressionTruth(
-                expression_id=expression_id,
-                text=expression["exp"],
-                objects=object_keys(expression, "anno_id", f"expression {expression_id!r} of video {video_id!r}"),
-                kind=expression.get("type_id"),
-            )
-            for expression_id, expression in video["expressions"].items()
+    truths = mask_dict_truths(ground_truth, META)
+    location, foreground = read_mask_dict(ground_truth, ("mask_dict_foreground.json",))
+    return [
+        replace(
+            truth,
+            foreground=_foreground(foreground.get(truth.video_id), len(truth.frames), location, truth.video_id),
         )
-        keys = dict.fromkeys(key for expression in expressions for key in expression.objects)
-        annotations = annotations_of(video_id, keys, video["frames"], mask_dict, location)
-        stated = (video["height"], video["width"]) if "height" in video and "width" in video else None
-        truths.append(
-            VideoTruth(
-                video_id=video_id,
-                frames=tuple(video["frames"]),
-                expressions=expressions,
-                annotations=annotations,
-                size=size_of(annotations) or stated,
-                foreground=_foreground(foreground.get(video_id), len(video["frames"]), foreground_location, video_id),
-            )
-        )
-    return truths
+        for truth in truths
+    ]
 
 
 def _foreground(entry: object, frames: int, location: str, video_id: str) -> list[list[Rle]]:

@@ -38,12 +38,15 @@ def _counts(text: str) -> list[int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers like 1,4,16") from None
     if min(counts) < 1:
-        raise argparse.ArgumentTypeError("numbers of expressions start at 1")
+        raise argparse.ArgumentTypeError(f"{text!r}: each number must be at least 1")
     return counts
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} must be positive")
     return value

@@ -60,6 +60,12 @@ class Placement:
     def __str__(self) -> str:
         return f"{self.ground}, {self.segment}"
 
+    @property
+    def stages_on_cpu(self) -> frozenset[str]:
+        """Names of the stages whose workers have no GPU."""
+        pools = {"ground": self.ground, "segment": self.segment}
+        return frozenset(stage for stage, pool in pools.items() if not pool.gpus)
+
     def requests(self) -> list[dict[str, float]]:
         """What the workers that the run starts with need, one entry each, as an autoscaler is asked for it."""
         return requests((self.ground, self.segment))

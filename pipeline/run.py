@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError, StorageError
 from pipeline.manifest import read_manifest
 from pipeline.metrics import RunMetrics
 from pipeline.model.locate import PinnedModel, fetch_model, pin_model
-from pipeline.model.sa2va import check_checkpoint
+from pipeline.model.sa2va import check_checkpoint, resolve_device, resolve_dtype
 from pipeline.model.weights import fingerprint
 from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
@@ -99,9 +99,12 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
                 say=say,
             )
             say(str(placement))
+            output.compute_in(_types(config, placement))
             only_gpus = bool(placement.ground.gpus and placement.segment.gpus)
             fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
-            settings = WorkerSettings(config=config, model=model, threads=placement.threads)
+            settings = WorkerSettings(
+                config=config, model=model, threads=placement.threads, on_cpu=placement.stages_on_cpu
+            )
             schedule = _schedule(todo, config, placement)
             if schedule.whole:
                 say(f"{len(schedule.whole)} long videos are annotated in parts")
@@ -115,9 +118,16 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
                 completes = not left[row["video_id"]]
                 progress.add(row, completes=completes)
                 metrics.add(row, left=len(todo) - progress.done, completes=completes)
+            if schedule.whole:
+                lost = parts.finish(output.remaining(tasks, retry_failed=False), schedule.whole)
+                if lost:
+                    raise StorageError(
+                        f"{len(lost)} videos are not complete, {lost[0]!r} for example: not all of their parts can be "
+                        f"read back from {config.output}; start the same command again"
+                    )
         parts.clear()
         seconds = time.monotonic() - started
-        counts = output.finish(_summary(progress, seconds))
+        counts = output.finish(_summary(progress, seconds), idle=not todo)
     say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
     return RunSummary(counts, progress.done, progress.frames, seconds)
 
@@ -146,6 +156,13 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
             f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
         )
     return "\n".join(lines)
+
+
+def _types(config: RunConfig, placement: Placement) -> dict[str, str]:
+    """Names of the types that the stages compute in."""
+    devices = {stage: "cpu" if stage in placement.stages_on_cpu else "cuda" for stage in ("ground", "segment")}
+    kinds = {stage: resolve_dtype(config.dtype, resolve_device(device)) for stage, device in devices.items()}
+    return {stage: str(kind).removeprefix("torch.") for stage, kind in kinds.items()}
 
 
 def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:

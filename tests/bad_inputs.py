@@ -67,6 +67,8 @@ def _folders(folder: Path) -> list[Input]:
         _write_frames(folder / name, frames, ".png")
     _write_frames(folder / "cmyk", [picture.convert("CMYK")] * 2, ".jpg")
     _write_frames(folder / "too wide", [Image.new("RGB", (9000, 2))], ".png")
+    (folder / "latin-1 name").mkdir()
+    (folder / "latin-1 name" / os.fsdecode(b"Stra\xdfe.png")).write_bytes(b"no picture")
     (folder / "no frames").mkdir()
     (folder / "no frames" / "notes.txt").write_text("nothing here")
     fine = [name for name in kinds if name != "sizes differ"] + ["cmyk"]
@@ -74,6 +76,7 @@ def _folders(folder: Path) -> list[Input]:
         *(Input(name, name, None) for name in fine),
         Input("sizes differ", "sizes differ", "sizes differ"),
         Input("too wide", "too wide", "9000"),
+        Input("latin-1 name", "latin-1 name", "Stra"),
         Input("no frames", "no frames", "no frames"),
     ]
 

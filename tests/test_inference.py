@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,21 @@ def test_batches_of_frames_and_objects_change_nothing(model: Sa2VA, clips: Path)
 def test_a_batch_that_does_not_fit_in_gpu_memory_is_halved(model: Sa2VA, clips: Path, monkeypatch) -> None:
     from pipeline.model.propagation import ObjectBatch
 
-    track, sizes = ObjectBatch.track, []
+    track, split, sizes, allocated = ObjectBatch.track, ObjectBatch.split, [], []
 
     def small_gpu(self, index, features):
         sizes.append(len(self))
         if len(self) > 2:
+            intermediate = torch.ones(1)
+            allocated.append(weakref.ref(intermediate))
             raise torch.OutOfMemoryError("too much")
         return track(self, index, features)
+
+    def halve(self):
+        assert [tensor() for tensor in allocated] == [None]  # free again before anything is copied
+        return split(self)
+
+    monkeypatch.setattr(ObjectBatch, "split", halve)
 
     prompts = np.random.default_rng(1).normal(size=(4, model.segmenter.config.d_model)).astype(np.float32)
     with open_video(str(clips / "JPEGImages/clip0")) as source:

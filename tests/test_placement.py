@@ -3,10 +3,13 @@
 import dataclasses
 
 import pytest
+import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import UsageError
+from pipeline.model.locate import pin_model
 from pipeline.placement import place, place_within, resources_of
+from pipeline.stages.settings import WorkerSettings
 
 BIG = {"CPU": 16.0, "GPU": 1.0, "accelerator_type:A100": 1.0}
 SMALL = {"CPU": 8.0, "GPU": 1.0, "accelerator_type:L4": 1.0}
@@ -20,6 +23,14 @@ def config(**settings):
 
 def gpus(count):
     return {"CPU": 8.0, "GPU": float(count)}
+
+
+def test_a_worker_without_a_gpu_takes_none_that_it_sees(monkeypatch):
+    placed = place(config(gpus_per_grounder=0.0), [gpus(2)])
+    assert placed.stages_on_cpu == {"ground"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = WorkerSettings(config=config(), model=pin_model("nano"), on_cpu=placed.stages_on_cpu)
+    assert (settings.device("ground").type, settings.device("segment").type) == ("cpu", "cuda")
 
 
 @pytest.mark.parametrize(

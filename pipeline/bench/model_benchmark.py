@@ -78,6 +78,7 @@ class ModelBenchmark:
         self.expected: list[ExpressionMasks] = []
         self.published_seconds: list[tuple[float, float]] = []
         self.published_peak = 0
+        self.frames = 0
 
     def run(self) -> dict[str, Any]:
         """Measure everything; the report has the form of ``jobs/bench.py --json``."""
@@ -119,7 +120,8 @@ class ModelBenchmark:
         published, published_cpu = (sum(column) for column in zip(*times[:count], strict=True))
         scale = count if once else 1
         iou = worst_iou(found[: len(self.expected)], self.expected[:count])
-        masks = len(found[0].frame_names) * count
+        self.frames = len(found[0].frame_names)
+        masks = self.frames * count
         return {
             "expressions": count,
             "published_s": published,
@@ -133,6 +135,7 @@ class ModelBenchmark:
             "published_peak_bytes": self.published_peak,
             "ours_peak_bytes": peak.size_bytes,
             "worst_iou": iou,
+            "compared_expressions": min(len(self.expected), count),
             "distinct_tracks": distinct_tracks(found),
             "stages": self._stages(clock, scale),
             "variants": [self._variant(name, decoder, clip, selection, found) for name in self.settings.variants],
@@ -210,7 +213,7 @@ class ModelBenchmark:
             "sam2_side": segmenter.config.image_size,
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "frames": settings.frames,
+            "frames": self.frames,
             "keyframes": settings.keyframes,
             "video": settings.video or f"drawn, {settings.height_width[1]}x{settings.height_width[0]}, JPEG frames",
             "frames_per_batch": self.options.frames_per_batch,

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 CARD_FILE = "README.md"
 STATE_FOLDER = "_state"
+_OF_LAST_WORK = ("timings", "this_run", "computed_in")
+"""Of run.json: what a run that finds nothing to do leaves as it was."""
 
 
 class OutputDirectory:
@@ -56,6 +58,7 @@ class OutputDirectory:
         self.url = absolute(url)
         self._lock = lock if lock is not None else RunLock(self.url)
         self._run: dict[str, Any] = {}
+        self._earlier: dict[str, Any] = {}
 
     @property
     def run_id(self) -> str:
@@ -91,10 +94,13 @@ class OutputDirectory:
         make_directory(join(self.url, STATE_FOLDER))
         self._lock.acquire()
         try:
-            self._check_identity(self._stored_run(), identity)
+            stored = self._stored_run() or {}
+            self._check_identity(stored, identity)
             for folder in (self.url, join(self.url, MASKS_FOLDER), join(self.url, STATE_FOLDER)):
                 remove_leftovers(folder)
+            self._earlier = {name: stored[name] for name in _OF_LAST_WORK if name in stored}
             self._run = {
+                **self._earlier,
                 **without_secrets(description),
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
@@ -109,6 +115,25 @@ class OutputDirectory:
         except BaseException:
             self._lock.release()
             raise
+
+    def compute_in(self, types: Mapping[str, str]) -> None:
+        """Bind the directory to the types that the stages compute in, once it is known where they run.
+
+        Args:
+            types: ``ground`` and ``segment`` to the name of a type.
+
+        Raises:
+            UsageError: What is there was computed in others.
+        """
+        before = self._earlier.get("computed_in")
+        if before is not None and before != types:
+            found = "; ".join(f"{stage}: {before.get(stage)} before, {kind} now" for stage, kind in types.items())
+            raise UsageError(
+                f"{scrub(self.url)}: computed in other types ({found}), and masks of two must not mix; run on machines "
+                "of the same kind as before, or name a new --output"
+            )
+        self._run["computed_in"] = dict(types)
+        self._write_run()
 
     def done(self) -> dict[str, dict[str, str]]:
         """``video_id -> {expression_id: status}`` of what is committed; unreadable files are logged and left out."""
@@ -134,18 +159,20 @@ class OutputDirectory:
         """Raise StorageError when another run has taken the directory over."""
         self._lock.check()
 
-    def finish(self, summary: Mapping[str, Any]) -> Counts:
+    def finish(self, summary: Mapping[str, Any], *, idle: bool = False) -> Counts:
         """Write ``run.json`` and the card, and release the lock.
 
         Args:
             summary: What to add to ``run.json``: timings, throughput. ``counts`` is filled from the dataset itself.
+            idle: This run found nothing to do: what ``run.json`` says of the last one that did stays.
 
         Returns:
             What the dataset holds now.
         """
         self._lock.check()
         counts = DatasetState(self.url).counts()
-        self._run = {**without_secrets(summary), **self._run, "counts": asdict(counts)}
+        added = {**without_secrets(summary), **self._earlier} if idle else without_secrets(summary)
+        self._run = {**self._run, **added, "counts": asdict(counts)}
         self._run.update(state="finished", finished_at=_now())
         self._write_run()
         self._write_card(counts, finished=True)
@@ -187,8 +214,8 @@ class OutputDirectory:
             raise UsageError(f"{scrub(file)}: not written by this program; name a new --output")
         return stored
 
-    def _check_identity(self, stored: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
-        if stored is None or stored.get("identity_hash") == identity_hash(identity):
+    def _check_identity(self, stored: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        if not stored or stored.get("identity_hash") == identity_hash(identity):
             return
         changes = "; ".join(differences(stored["identity"], identity))
         raise UsageError(

@@ -6,7 +6,7 @@ The parts are plain files under ``_state/parts``: what one run leaves, the next 
 import hashlib
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -76,6 +76,18 @@ class PartStore:
         self._writer.commit([row for expression_id in whole for row in held[expression_id]])
         self.drop(video_id)
         return True
+
+    def finish(self, remaining: Sequence[VideoTask], whole: Mapping[str, Sequence[str]]) -> list[str]:
+        """Commit what is complete when a run ends, though its writers did not see it; returns the videos that are not.
+
+        Writers on two nodes may each miss the other's part, where listing a folder shows files late.
+
+        Args:
+            remaining: What the dataset lacks.
+            whole: Of videos in parts: the expressions that are committed together.
+        """
+        in_parts = [task.video_id for task in remaining if task.video_id in whole]
+        return [video_id for video_id in in_parts if not self.commit_if_complete(video_id, whole[video_id])]
 
     def held(self, video_id: str) -> dict[str, list[MaskRow]]:
         """Rows of a video's parts by expression; files that do not read back are left out."""

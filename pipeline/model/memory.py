@@ -106,6 +106,10 @@ class ProjectedMemories:
             self._kept[id(entry)] = entry, memory  # the entry too: its id must not be given to another
         return memory
 
+    def forget(self) -> None:
+        """Keep nothing; everything can be projected again."""
+        self._kept = {}
+
     @property
     def size_bytes(self) -> int:
         """Bytes of what is kept."""

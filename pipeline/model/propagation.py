@@ -259,7 +259,7 @@ class Propagation:
         if index in self._first_masks:
             return self._first_masks[index]
         found = [batch.first_masks[index] for batch in self.batches]
-        return DecodedMasks(*(torch.cat([getattr(m, name) for m in found]) for name in DecodedMasks.__annotations__))
+        return DecodedMasks.joined(found)
 
     @property
     def keyframe_indices(self) -> set[int]:
@@ -275,12 +275,15 @@ class Propagation:
             try:
                 results.append(step(batch))
                 self.batches.append(batch)
+                continue
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                log.warning("out of GPU memory with %d objects at once: halving", len(batch))
-                torch.cuda.empty_cache()
-                waiting = batch.split() + waiting
+            # only here, where the error is gone, is what the failed step had allocated free again
+            log.warning("out of GPU memory with %d objects at once: halving", len(batch))
+            batch.projected.forget()
+            torch.cuda.empty_cache()
+            waiting = batch.split() + waiting
         return results
 
 

@@ -141,7 +141,7 @@ class Segmenter(nn.Module):
         Args:
             decoder: Either decoder.
             image: ``[1 or O, C, h, w]``.
-            high_resolution: From :meth:`high_resolution`, batch 1 or O.
+            high_resolution: From :meth:`high_resolution`, of one frame.
             prompts: ``[O, C]`` language prompt vectors appended to the (empty) point prompt, or none.
             dense: ``[O, C, h, w]`` embedded mask prompt; none means no mask prompt.
             objects: O.

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pipeline.model.segmenter import masks_at
 
-_PIXELS_AT_ONCE = 2**22  # counts up to here are exact in float32
+_PIXELS_AT_ONCE = 2**22
+"""Of all masks that are worked on together. Counts up to here are exact in float32."""
 
 
 def shared_tracks(
@@ -24,7 +25,10 @@ def shared_tracks(
     count = len(logits[0])
     if count == 1:
         return [0]
-    worst = torch.stack([mask_ious(masks_at(one, *size)) for one in logits]).amin(0)
+    at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+    worst = torch.stack(
+        [mask_ious(torch.cat([masks_at(part, *size) for part in one.split(at_once)])) for one in logits]
+    ).amin(0)
     same = _same_rows(logits) if exact_logits else worst == 1
     if merge_iou is not None:
         same = same | (worst >= merge_iou)
@@ -38,7 +42,7 @@ def shared_tracks(
 def mask_ious(masks: Tensor) -> Tensor:
     """IoU of each of O masks bool ``[O, H, W]`` with each, float64 ``[O, O]``; exactly 1 only between equal masks."""
     common = torch.zeros(len(masks), len(masks), dtype=torch.float64, device=masks.device)
-    for part in masks.flatten(1).split(_PIXELS_AT_ONCE, dim=1):
+    for part in masks.flatten(1).split(max(1, _PIXELS_AT_ONCE // len(masks)), dim=1):
         pixels = part.float()
         common += pixels @ pixels.T
     areas = common.diagonal()

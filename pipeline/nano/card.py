@@ -31,14 +31,13 @@ seed {seed}; every clip holds a colour x shape x motion that training never show
 
 `motion-hard` targets have a look-alike whose path crosses theirs. `none` has no target: what counts is an empty mask.
 SAM 2 alone, from true masks on the first frame, follows objects of held-out clips over 40 frames at J {tracking:.1f}
-({tracks} tracks in {clips} clips; from five masks {tracking5:.1f}).
+({tracks} tracks in {clips} clips).
 
 ## Training
 
     python jobs/train_nano.py --output DIR --evaluate
 
-Stages that do not need each other ran side by side on two cores, and stopped runs were resumed; the first word of
-answers counts for more from prompting's step 600 on.
+Stages that do not need each other can run side by side (`--stage`), and stopped ones go on where they were.
 
 {stages}
 
@@ -115,7 +114,6 @@ def write_card(checkpoint: Path, training: Path, plan: Plan, scores: Mapping[str
         seed=SEED,
         results=comparison(scores),
         tracking=100 * following["J"],
-        tracking5=100 * following["J5"],
         tracks=round(following["tracks"] / (TRACKED_FRAMES - 1)),
         clips=plan.validation_clips // 2,
         stages=_table(["stage", "steps", "minutes", "last validation"], [_stage_row(training, s) for s in STAGES]),

@@ -3,11 +3,8 @@
 import torch
 from torch import Tensor
 
-from pipeline.model.segmenter import Segmenter
-
-# SAM 2's branch normalises with constants rounded to bfloat16, as the published code does.
-_SAM_MEAN, _SAM_STD = (0.484375, 0.455078125, 0.40625), (0.228515625, 0.2236328125, 0.224609375)
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from pipeline.model.segmenter import PIXEL_MEAN, PIXEL_STD, Segmenter
+from pipeline.model.vision import IMAGENET_MEAN, IMAGENET_STD
 
 
 def _normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
@@ -19,12 +16,12 @@ def _normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
 
 def sam_pixels(frames: Tensor) -> Tensor:
     """RGB 0..1 [N, 3, S, S] to SAM 2's input."""
-    return _normalise(frames, _SAM_MEAN, _SAM_STD)
+    return _normalise(frames, PIXEL_MEAN, PIXEL_STD)
 
 
 def vision_pixels(frames: Tensor) -> Tensor:
     """RGB 0..1 [N, 3, S, S] to the vision tower's input."""
-    return _normalise(frames, _MEAN, _STD)
+    return _normalise(frames, IMAGENET_MEAN, IMAGENET_STD)
 
 
 @torch.no_grad()

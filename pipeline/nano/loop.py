@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ def train_stage(
             norm = nn.utils.clip_grad_norm_(trained.values(), settings.clip)
             if torch.isfinite(norm):
                 optimizer.step()
-            for key, value in {"loss": float(loss.detach()), "norm": float(norm), **numbers}.items():
+            seen = {"loss": float(loss.detach()), "norm": float(norm), **numbers}
+            for key, value in ((k, v) for k, v in seen.items() if math.isfinite(v)):
                 smooth[key] = value if key not in smooth else _SMOOTH * smooth[key] + (1 - _SMOOTH) * value
             last = step + 1 == settings.steps
             if (step + 1) % settings.log_every == 0 or last:
@@ -138,10 +140,6 @@ def _save(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step:
 def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     if not path.is_file():
         return 0
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        step = int(file.metadata()["step"])
     tensors = load_file(path)
     module.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model/")})
     parameters = dict(module.named_parameters())
@@ -150,11 +148,21 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> 
             name, _, leaf = key.removeprefix("optimizer/").rpartition("/")
             # AdamW counts its steps on the CPU.
             optimizer.state[parameters[name]][leaf] = value if leaf == "step" else value.to(parameters[name].device)
-    return step
+    return steps_done(path)
+
+
+def steps_done(path: Path) -> int:
+    """Steps behind a saved state; 0 if there is none."""
+    if not path.is_file():
+        return 0
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return int(file.metadata()["step"])
 
 
 def load_stage(path: Path, module: nn.Module, prefix: str = "") -> None:
-    """Load the weights (not the optimiser) of a finished stage into ``module``; ``prefix`` picks a part of it."""
+    """Load the weights (not the optimiser) of a stage into ``module``; ``prefix`` picks a part of it."""
     tensors = load_file(path)
     start = f"model/{prefix}"
     module.load_state_dict({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})

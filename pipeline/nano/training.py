@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.errors import UsageError
 from pipeline.model.config import GroundingConfig, ModelConfig
 from pipeline.model.grounder import Grounder
 from pipeline.model.language import ReplyReader
@@ -20,7 +21,7 @@ from pipeline.nano.decoding import DecodingTraining, PromptedDecoder
 from pipeline.nano.dimensions import GROUNDING, IMAGE_SIZE, config_json
 from pipeline.nano.encoder import EncoderProbe, encoder_step, initialise_sam2
 from pipeline.nano.language import LanguageTraining, initialise_grounder
-from pipeline.nano.loop import StageSettings, load_stage, train_stage
+from pipeline.nano.loop import StageSettings, load_stage, steps_done, train_stage
 from pipeline.nano.plan import STAGES, Plan
 from pipeline.nano.prompting import PromptTraining
 from pipeline.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
@@ -56,7 +57,7 @@ class NanoTraining:
         for stage in stages:
             LOG.info("stage %s", stage)
             getattr(self, f"train_{stage}")()
-        if all(self._state(stage).is_file() for stage in ("following", "prompting")):
+        if all(self._is_finished(stage) for stage in ("following", "prompting")):
             self.write_checkpoint()
 
     def train_encoder(self) -> None:
@@ -95,8 +96,8 @@ class NanoTraining:
         """Stage 0, language. Needs the vision tower."""
         torch.manual_seed(1)
         module = self._language()
-        load_stage(self._state("vision"), module.grounder.tower.vision_model, "vision.")
-        load_stage(self._state("vision"), module.patch_head, "head.")
+        load_stage(self._finished("vision"), module.grounder.tower.vision_model, "vision.")
+        load_stage(self._finished("vision"), module.patch_head, "head.")
         plan = self.plan
 
         def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
@@ -121,7 +122,7 @@ class NanoTraining:
         initialise_sam2(segmenter.sam2)
         assert segmenter.sam_mask_decoder_modified is not None
         segmenter.sam_mask_decoder_modified.requires_grad_(requires_grad=False)
-        load_stage(self._state("encoder"), segmenter.sam2.image_encoder, "encoder.")
+        load_stage(self._finished("encoder"), segmenter.sam2.image_encoder, "encoder.")
         module = TrackingTraining(segmenter.to(self.device))
         plan = self.plan
 
@@ -129,30 +130,19 @@ class NanoTraining:
             forcing = max(_FORCING, 1 - step / (0.5 * plan.tracking_steps))
             return module(3 * _SEED_SPACE + step, plan.tracking_clips, plan.tracking_objects, forcing)
 
-        def validate() -> Mapping[str, float]:
-            segmenter.finish(segmenter.device)
-            clips = max(1, plan.validation_clips // 8)
-            first = validate_tracking(segmenter, seed=3, clips=clips)
-            return {**first, "J5": validate_tracking(segmenter, seed=3, clips=max(1, clips // 2), keyframes=5)["J"]}
-
         settings = self._settings("tracking", plan.tracking_steps, 1e-3, decay_from=0.5)
-        train_stage(settings, module, compute, validate=validate, validate_every=400)
+        clips = max(1, plan.validation_clips // 8)
+        train_stage(settings, module, compute, validate=lambda: _tracking_scores(segmenter, clips), validate_every=400)
 
     def train_following(self) -> None:
         """Stage 1 again, on longer stretches. Needs tracking; nothing but the checkpoint needs it."""
         torch.manual_seed(3)
         segmenter = Segmenter(self.config.grounding, has_original=True)
-        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        load_stage(self._finished("tracking"), segmenter, "segmenter.")
         assert segmenter.sam_mask_decoder_modified is not None
         segmenter.sam_mask_decoder_modified.requires_grad_(requires_grad=False)
         module = TrackingTraining(segmenter.to(self.device), LONG)
         plan = self.plan
-
-        def validate() -> Mapping[str, float]:
-            segmenter.finish(segmenter.device)
-            clips = max(1, plan.validation_clips // 2)
-            first = validate_tracking(segmenter, seed=3, clips=clips)
-            return {**first, "J5": validate_tracking(segmenter, seed=3, clips=max(1, clips // 4), keyframes=5)["J"]}
 
         settings = self._settings("following", plan.following_steps, 5e-4)
         seeds = 7 * _SEED_SPACE
@@ -160,7 +150,7 @@ class NanoTraining:
             settings,
             module,
             lambda step: module(seeds + step, plan.following_clips, plan.following_objects, _FORCING),
-            validate=validate,
+            validate=lambda: _tracking_scores(segmenter, max(1, plan.validation_clips // 2)),
             validate_every=500,
         )
 
@@ -168,7 +158,7 @@ class NanoTraining:
         """Stage 2a. Needs tracking."""
         torch.manual_seed(5)
         segmenter = Segmenter(self.config.grounding, has_original=True)
-        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        load_stage(self._finished("tracking"), segmenter, "segmenter.")
         decoder = PromptedDecoder(segmenter.to(self.device))
         decoder.start_from_original()
         module = DecodingTraining(decoder).to(self.device)
@@ -190,14 +180,14 @@ class NanoTraining:
     def train_prompting(self) -> None:
         """Stage 2. Needs language and decoding."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
-        load_stage(self._state("language"), language)
+        load_stage(self._finished("language"), language)
         assert segmenter.sam_mask_decoder_modified is not None
-        load_stage(self._state("tracking"), segmenter, "segmenter.")
+        load_stage(self._finished("tracking"), segmenter, "segmenter.")
         copied = "decoder.segmenter.sam_mask_decoder_modified."
-        load_stage(self._state("decoding"), segmenter.sam_mask_decoder_modified, copied)
+        load_stage(self._finished("decoding"), segmenter.sam_mask_decoder_modified, copied)
         decoder = PromptedDecoder(segmenter.to(self.device))
         projection = CodeProjection(self.config.grounding.d_model).to(self.device)
-        load_stage(self._state("decoding"), projection, "projection.")
+        load_stage(self._finished("decoding"), projection, "projection.")
         module = PromptTraining(language, decoder, projection)
         plan = self.plan
 
@@ -219,11 +209,11 @@ class NanoTraining:
     def write_checkpoint(self) -> None:
         """The language side and its decoder from prompting, everything else of SAM 2 from following."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
-        load_stage(self._state("prompting"), language, "language.")
-        load_stage(self._state("following"), segmenter, "segmenter.")
+        load_stage(self._finished("prompting"), language, "language.")
+        load_stage(self._finished("following"), segmenter, "segmenter.")
         assert segmenter.sam_mask_decoder_modified is not None
         copied = "decoder.segmenter.sam_mask_decoder_modified."
-        load_stage(self._state("prompting"), segmenter.sam_mask_decoder_modified, copied)
+        load_stage(self._finished("prompting"), segmenter.sam_mask_decoder_modified, copied)
         save_checkpoint(self.checkpoint, self.config_values, language.grounder, segmenter, torch.bfloat16)
 
     def _language(self) -> LanguageTraining:
@@ -241,11 +231,27 @@ class NanoTraining:
     def _state(self, stage: str) -> Path:
         return self.directory / f"{stage}.safetensors"
 
+    def _is_finished(self, stage: str) -> bool:
+        return steps_done(self._state(stage)) >= getattr(self.plan, f"{stage}_steps")
+
+    def _finished(self, stage: str) -> Path:
+        """The state of a stage that others start from. Raises UsageError where it is not there yet."""
+        if not self._is_finished(stage):
+            raise UsageError(f"{self._state(stage)}: stage {stage} is not finished; train it first (--stage {stage})")
+        return self._state(stage)
+
     def _settings(self, name: str, steps: int, learning_rate: float, decay_from: float = 0.4) -> StageSettings:
         return StageSettings(
             name=name, directory=self.directory, steps=steps, learning_rate=learning_rate, decay_from=decay_from,
             save_every=100,
         )  # fmt: skip
+
+
+def _tracking_scores(segmenter: Segmenter, clips: int) -> Mapping[str, float]:
+    """J from one true mask, and from five on half the clips."""
+    segmenter.finish(segmenter.device)
+    five = validate_tracking(segmenter, seed=3, clips=max(1, clips // 2), keyframes=5)
+    return {**validate_tracking(segmenter, seed=3, clips=clips), "J5": five["J"]}
 
 
 def keyframes_of_step(step: int) -> int:

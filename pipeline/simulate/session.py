@@ -2,13 +2,19 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import cluster
 from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.simulate.model import Overheads
+    from pipeline.simulate.planning import PlanningCost
+    from pipeline.simulate.report import Line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +46,46 @@ def run_simulation(settings: SimulationSettings) -> dict[str, Any]:
     """
     if settings.videos_per_gpu < 1:
         raise UsageError(f"--videos-per-gpu is {settings.videos_per_gpu}; it must be at least 1")
-    cluster.prepare("local")
-    # imported only now: Ray reads its settings when it is imported
-    from pipeline.simulate.planning import measure_planning
-    from pipeline.simulate.report import HEADER, calibrate, simulate
-
-    say, overheads = settings.say, None
     measured = [size for size in settings.gpus if size <= settings.graph_up_to]
-    if measured or settings.plan:
-        import ray
+    with _logical_gpus(max([1, *measured])) if measured or settings.plan else nullcontext():
+        overheads = _calibrated(max(measured), settings) if measured else None
+        lines = _lines(settings, overheads)
+        costs = _planning(settings)
+    return {
+        "overheads": asdict(overheads) if overheads else None,
+        "lines": [asdict(line) for line in lines],
+        "planning": [asdict(cost) for cost in costs],
+    }
 
-        ray.init(address="local", num_gpus=max([1, *measured]), include_dashboard=False, logging_level=logging.WARNING)
-    if measured:
-        overheads = calibrate(max(measured), scale=settings.scale)
-        say(
-            f"calibrated: for each video and stage the driver needs {1000 * overheads.dispatch_s:.1f} ms "
-            f"and a worker {1000 * overheads.worker_s:.1f} ms"
-        )
-    say(HEADER)
+
+@contextmanager
+def _logical_gpus(count: int) -> Iterator[None]:
+    """A Ray cluster of this process's own that believes in ``count`` GPUs."""
+    cluster.prepare("local")
+    import ray  # only now: it reads its settings when it is imported
+
+    ray.init(address="local", num_gpus=count, include_dashboard=False, logging_level=logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _calibrated(gpus: int, settings: SimulationSettings) -> "Overheads":
+    from pipeline.simulate.report import calibrate
+
+    overheads = calibrate(gpus, scale=settings.scale)
+    settings.say(
+        f"calibrated: for each video and stage the driver needs {1000 * overheads.dispatch_s:.1f} ms "
+        f"and a worker {1000 * overheads.worker_s:.1f} ms"
+    )
+    return overheads
+
+
+def _lines(settings: SimulationSettings, overheads: "Overheads | None") -> "list[Line]":
+    from pipeline.simulate.report import HEADER, simulate
+
+    settings.say(HEADER)
     lines = []
     for line in simulate(
         settings.gpus,
@@ -67,17 +95,19 @@ def run_simulation(settings: SimulationSettings) -> dict[str, Any]:
         overheads=overheads,
     ):
         lines.append(line)
-        say(str(line))
+        settings.say(str(line))
     off = [abs(line.deviation) for line in lines if line.deviation is not None]
     if off:
-        say(f"the model is off by at most {max(off):.1%} of what was measured")
+        settings.say(f"the model is off by at most {max(off):.1%} of what was measured")
+    return lines
+
+
+def _planning(settings: SimulationSettings) -> "list[PlanningCost]":
+    from pipeline.simulate.planning import measure_planning
+
     costs = []
     with tempfile.TemporaryDirectory() as directory:
         for rows in settings.plan:
             costs.append(measure_planning(Path(directory), rows))
-            say(str(costs[-1]))
-    return {
-        "overheads": asdict(overheads) if overheads else None,
-        "lines": [asdict(line) for line in lines],
-        "planning": [asdict(cost) for cost in costs],
-    }
+            settings.say(str(costs[-1]))
+    return costs

@@ -12,7 +12,7 @@ from pipeline.manifest.checks import expression_problem
 from pipeline.metrics import StageMetrics
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.inference import ground_video
-from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
+from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
 from pipeline.stages.attempts import Attempts
@@ -37,7 +37,7 @@ class Ground:
         self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         settings.use_threads(model.image_size)
-        device = resolve_device("auto")
+        device = settings.device("ground")
         dtype, prompt = resolve_dtype(config.dtype, device), config.prompt_template
         if (config.gpus_per_grounder or 0) > 1:
             self.grounder = load_spread(files, model, dtype=dtype, prompt=prompt)

@@ -17,7 +17,8 @@ T = TypeVar("T")
 def describe(error: BaseException) -> str:
     """Type and message of an error, on one line, for a row's ``error`` column."""
     message = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {message}"[:2000]
+    # a file name that is not UTF-8 reaches us as half surrogates, which no column can hold
+    return f"{type(error).__name__}: {message}"[:2000].encode("utf-8", "replace").decode()
 
 
 def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]) -> T:

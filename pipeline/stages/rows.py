@@ -34,7 +34,7 @@ GROUNDED_SCHEMA = pa.schema(
 SEGMENTED_SCHEMA = pa.schema(
     [
         pa.field("video_id", pa.string()),
-        pa.field("rows", pa.binary()),
+        pa.field("rows", pa.large_binary()),  # hours of video with many expressions exceed 2 GiB
         pa.field("frames_done", pa.int64()),
         pa.field("ground_seconds", pa.float64()),
         pa.field("segment_seconds", pa.float64()),

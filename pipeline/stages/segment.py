@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 from ray.actor import ActorHandle
@@ -12,7 +14,7 @@ from pipeline.logs import log_structured
 from pipeline.metrics import StageMetrics
 from pipeline.model.inference import SegmentOptions, keyframes_of
 from pipeline.model.propagation import check_procedure
-from pipeline.model.sa2va import open_checkpoint, resolve_device, resolve_dtype
+from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.segmenter import Segmenter
 from pipeline.model.tracks import Track, segment_tracks
 from pipeline.schema import Expression, MaskRow, Status, failed_rows
@@ -39,7 +41,7 @@ class Segment:
         self.metrics = StageMetrics("segment")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         settings.use_threads(model.grounding.image_size)
-        device = resolve_device("auto")
+        device = settings.device("segment")
         self.segmenter = Segmenter.from_checkpoint(
             files, model, device=device, dtype=resolve_dtype(config.dtype, device)
         )
@@ -61,22 +63,20 @@ class Segment:
         started = time.perf_counter()
         task = video.task
         error = video.error or self.attempts.begin(task)
-        shared: dict[RowKey, RowKey] = {}
         if error:
-            rows = failed_rows(task, error)
+            made = _made(failed_rows(task, error))
         else:
-            rows, shared = attempt(
-                task.video_id, lambda: self._segment(video), lambda message: (failed_rows(task, message), {})
+            made = attempt(
+                task.video_id,
+                lambda: _made(*self._segment(video)),
+                lambda message: _made(failed_rows(task, message)),
             )
             self.attempts.end(task)
-        table = pa.concat_tables([row_table(row) for row in rows])
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **shared_to_metadata(shared)})
-        frames = max((len(row.frames) for row in rows), default=0)
-        self.metrics.end(masks=sum(mask is not None for row in rows for mask in row.masks))
+        self.metrics.end(masks=made.masks)
         return {
             "video_id": task.video_id,
-            "rows": to_ipc(table),
-            "frames_done": frames,
+            "rows": made.table,
+            "frames_done": made.frames,
             "ground_seconds": video.seconds,
             "segment_seconds": time.perf_counter() - started,
         }
@@ -136,6 +136,25 @@ class Segment:
             scores=[0.0] * length,
             score=0.0,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A video's rows as they travel, and what to count of them."""
+
+    table: bytes
+    frames: int
+    masks: int
+
+
+def _made(rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> _Made:
+    table = pa.concat_tables([row_table(row) for row in rows])
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **shared_to_metadata(shared or {})})
+    return _Made(
+        table=to_ipc(table),
+        frames=max((len(row.frames) for row in rows), default=0),
+        masks=sum(mask is not None for row in rows for mask in row.masks),
+    )
 
 
 def _with_track(base: MaskRow, object_id: int, track: Track) -> MaskRow:

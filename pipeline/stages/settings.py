@@ -1,10 +1,14 @@
 """What every worker of a run is told."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.config import RunConfig
 from pipeline.model.locate import PinnedModel
 from pipeline.video.frames import FrameSelection, VideoLimits
+
+if TYPE_CHECKING:
+    import torch
 
 SMALL_IMAGE = 256
 """Pixels; the published networks see 448 and 1024."""
@@ -19,6 +23,14 @@ class WorkerSettings:
     """What the worker loads; its node has it, or fetches it."""
     threads: int | None = None
     """CPU threads of one worker; none leaves the default."""
+    on_cpu: frozenset[str] = frozenset()
+    """Stages without a GPU. On a node that has some they see them all, since Ray hides none from them."""
+
+    def device(self, stage: str) -> "torch.device":
+        """Where the workers of ``ground`` or ``segment`` compute."""
+        from pipeline.model.sa2va import resolve_device
+
+        return resolve_device("cpu" if stage in self.on_cpu else "auto")
 
     def use_threads(self, image_size: int) -> None:
         """Set PyTorch's CPU threads for a network that sees squares of this side.

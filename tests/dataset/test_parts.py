@@ -1,5 +1,7 @@
 """Parts of a video wait beside the dataset until all are there; readers see the video whole or not at all."""
 
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,6 +42,26 @@ def test_nothing_is_committed_before_the_last_part(tmp_path):
     assert parts.add([row("1")], WHOLE)
     assert [key for key, _ in committed(tmp_path)] == ["0", "1", "2"]
     assert not list((tmp_path / PARTS_FOLDER).iterdir())
+
+
+def test_writers_that_do_not_see_each_other_lose_nothing(tmp_path, monkeypatch):
+    parts = store(tmp_path)
+    with monkeypatch.context() as late:  # a network folder that shows files a while after they were written
+        late.setattr(PartStore, "held", lambda *_: {})
+        assert not any([parts.add([row("0"), row("1")], WHOLE), parts.add([row("2")], WHOLE)])
+    assert committed(tmp_path) == []
+    assert parts.finish([task(*WHOLE)], {"a/b": WHOLE}) == []
+    assert [key for key, _ in committed(tmp_path)] == ["0", "1", "2"]
+
+
+def test_a_part_that_is_lost_is_told_when_the_run_ends(tmp_path):
+    parts = store(tmp_path)
+    parts.add([row("0")], WHOLE)
+    whole_video = replace(task("0"), video_id="w")
+    assert parts.finish([task(*WHOLE), whole_video], {"a/b": WHOLE}) == ["a/b"]
+    assert committed(tmp_path) == []
+    (left,), _ = parts.resume([task(*WHOLE)])
+    assert [item.expression_id for item in left.expressions] == ["1", "2"]
 
 
 def test_a_part_repeated_after_the_commit_doubles_nothing(tmp_path):

@@ -1,10 +1,13 @@
 """Training: it runs from nothing to a loadable checkpoint, learns, resumes exactly, and sees what inference sees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.errors import UsageError
 from pipeline.model.sa2va import Sa2VA
 from pipeline.nano.data import sam_pixels, vision_pixels
 from pipeline.nano.decoding import PromptedDecoder
@@ -58,6 +61,13 @@ def test_the_checkpoint_follows_with_the_longest_training_and_prompts_with_the_d
     assert torch.equal(written[f"grounding_encoder.sam2_model.{propagation}"], following[propagation].bfloat16())
     assert not torch.equal(following[propagation], prompting[f"sam2.{propagation}"])
     assert torch.equal(written[f"grounding_encoder.sam2_model.{finetuned}"], prompting[finetuned].bfloat16())
+
+
+def test_no_stage_starts_from_an_unfinished_one(trained, tmp_path):
+    longer = replace(Plan.short(), encoder_steps=5)
+    (tmp_path / "encoder.safetensors").write_bytes((trained / "encoder.safetensors").read_bytes())
+    with pytest.raises(UsageError, match="encoder is not finished"):
+        NanoTraining(tmp_path, longer).run(("tracking",))
 
 
 def test_running_a_finished_training_again_changes_nothing(trained):

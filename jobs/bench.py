@@ -23,10 +23,10 @@ with the same modules. Stage times that run at the same time as others (RLE) or 
 Takes about five minutes on two CPU cores.
 
 --simulate: each GPU carries one grounder and one segmenter. Efficiency is the throughput of N GPUs over N times that of
-one: measured ("on Ray"), predicted for the same run ("model", "off by" in seconds), and predicted without what the job
-does against long tails: long videos first, and in parts where that pays ("plain"). "tail s": from the first segmenter
-with nothing left to do until the end. With --graph-up-to the model is first calibrated, on one GPU and on stages that
-do nothing; every other measured line is then a check of it.
+one: measured ("on Ray"), predicted for the same run ("model", "off by": in percent of the time measured), and predicted
+without what the job does against long tails: long videos first, and in parts where that pays ("plain"). "tail s": from
+the first segmenter with nothing left to do until the end. With --graph-up-to the model is first calibrated, on one GPU
+and on stages that do nothing; every other measured line is then a check of it.
 
 exit codes: 0 done, same masks; 1 masks differ; 2 bad usage; 3 could not run
 """

@@ -40,7 +40,14 @@ def connect(address: str | None = None) -> bool:
         return True
     where = _resolve(address)
     if where == "local":
-        ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+        try:
+            ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+        except Exception as error:  # Ray raises plain ones
+            reason = " ".join(str(error).split())[:300]
+            raise PipelineError(
+                f"Ray did not start on this machine ({reason}); it may be short of processor time, memory or space for "
+                "temporary files: free some and start the same command again; ray/session_latest/logs there says more"
+            ) from error
         return False
     try:
         ray.init(address=where, logging_level=logging.WARNING)

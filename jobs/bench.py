@@ -65,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keyframes", type=int, default=5, metavar="K", help="default: 5")
     parser.add_argument("--expressions", type=_counts, default=[1, 4, 16], metavar="E,E,...", help="default: 1,4,16")
     parser.add_argument("--video", help="a video of your own (default: a drawn clip of 854x480)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: PyTorch's choice, one for a small model as in the job)",
+    )
     parser.add_argument(
         "--published-once",
         action="store_true",
@@ -181,14 +186,10 @@ def _work(args: argparse.Namespace) -> int:
         return _evaluation(args)
     if args.job is not None:
         return _job(args)
-    import torch
-
     from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, save
     from pipeline.bench.table import as_table
 
     variants = _check(args)
-    if args.threads:
-        torch.set_num_threads(args.threads)
     with _model_directory(args.model) as (model, name):
         settings = BenchSettings(
             model=model,
@@ -199,6 +200,7 @@ def _work(args: argparse.Namespace) -> int:
             keyframes=args.keyframes,
             expressions=args.expressions,
             video=args.video,
+            threads=args.threads,
             published_once=args.published_once,
             variants=variants,
             say=lambda line: print(line, file=sys.stderr, flush=True),

@@ -22,6 +22,7 @@ from pipeline.dataset.tables import row_table, to_parquet
 from pipeline.model.inference import SegmentOptions
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
 from pipeline.schema import MaskRow, Status
+from pipeline.stages.settings import SMALL_IMAGE
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import open_video
@@ -52,6 +53,8 @@ class BenchSettings:
     """A video; none draws one."""
     height_width: tuple[int, int] = (480, 854)
     """Of a drawn video."""
+    threads: int | None = None
+    """CPU threads; none takes PyTorch's choice, and one thread for a small network, as the job does."""
     published_once: bool = False
     """Measure the published arrangement on one expression and multiply."""
     variants: Sequence[str] = ()
@@ -69,6 +72,10 @@ class ModelBenchmark:
         self.model = Sa2VA.from_checkpoint(settings.model, device=settings.device, dtype=settings.dtype)
         self.device = self.model.segmenter.device
         self.dtype = self.model.segmenter.compute_dtype
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        elif self.model.segmenter.config.image_size <= SMALL_IMAGE:
+            torch.set_num_threads(1)  # as the job's workers do
         is_cuda = self.device.type == "cuda"
         self.is_long = not is_cuda and self.model.segmenter.config.image_size >= FULL_SIZE
         batch = settings.frames_per_batch or (4 if is_cuda else 1)

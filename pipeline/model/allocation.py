@@ -17,6 +17,14 @@ KEPT_BYTES = 2**30
 """Blocks up to this size are reused, and so much free memory at the end of the heap is kept."""
 
 
+def give_back_freed_memory() -> None:
+    """Return to the kernel what is free now; after something large that will not come again."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        log.debug("the C library has no malloc_trim; it keeps what it likes")
+
+
 def keep_freed_memory() -> bool:
     """Make this process reuse large blocks; ``False`` where the C library cannot (musl, macOS), which does no harm.
 

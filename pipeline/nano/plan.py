@@ -22,7 +22,7 @@ class Plan:
     tracking_steps: int = 3900
     tracking_clips: int = 6
     tracking_objects: int = 3
-    following_steps: int = 2000
+    following_steps: int = 3400
     following_clips: int = 4
     following_objects: int = 3
     decoding_steps: int = 3000

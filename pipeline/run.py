@@ -24,7 +24,7 @@ from pipeline.errors import PipelineError, StorageError
 from pipeline.manifest import read_manifest
 from pipeline.metrics import RunMetrics
 from pipeline.model.locate import PinnedModel, fetch_model, pin_model
-from pipeline.model.sa2va import check_checkpoint, resolve_device, resolve_dtype
+from pipeline.model.sa2va import check_checkpoint
 from pipeline.model.weights import fingerprint
 from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
 from pipeline.progress import Progress, duration
@@ -39,10 +39,13 @@ from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.settings import WorkerSettings
 from pipeline.stages.write import commit_rows
+from pipeline.storage import absolute
 from pipeline.workload import measure
 
 log = logging.getLogger(__name__)
 
+_WORKING_DIR_COPY = "/working_dir_files/"
+"""In the path of what Ray unpacks for ``ray job submit --working-dir``."""
 VIDEOS_IN_FLIGHT = 2
 """Videos handed to a worker ahead of time, so that it never waits for the next one."""
 
@@ -83,6 +86,8 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
     model_fingerprint = fingerprint(directory)
     identity = config.identity(model_fingerprint)
     description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
+    if _WORKING_DIR_COPY in absolute(config.output):
+        say(f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output")
     with OutputDirectory(config.output) as output:
         output.begin(identity=identity, description=description)
         parts = PartStore(output.writer)
@@ -99,7 +104,6 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
                 say=say,
             )
             say(str(placement))
-            output.compute_in(_types(config, placement))
             only_gpus = bool(placement.ground.gpus and placement.segment.gpus)
             fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
             settings = WorkerSettings(
@@ -158,13 +162,6 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
     return "\n".join(lines)
 
 
-def _types(config: RunConfig, placement: Placement) -> dict[str, str]:
-    """Names of the types that the stages compute in."""
-    devices = {stage: "cpu" if stage in placement.stages_on_cpu else "cuda" for stage in ("ground", "segment")}
-    kinds = {stage: resolve_dtype(config.dtype, resolve_device(device)) for stage, device in devices.items()}
-    return {stage: str(kind).removeprefix("torch.") for stage, kind in kinds.items()}
-
-
 def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
     """The model and its directory on this machine, known to be usable for this run."""
     model = pin_model(config.model)
@@ -188,13 +185,13 @@ def run_graph(
     schedule: Schedule, settings: WorkerSettings, placement: Placement, writer: DatasetWriter
 ) -> Iterator[dict[str, Any]]:
     """The graph on Ray Data; yields one row of WRITTEN_SCHEMA per task once its rows are on storage."""
-    _configure()
+    configure_data()
     # beside the driver: on another node it would forget the attempts when that node is lost
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     ledger = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     videos = one_block_each(tasks_table(schedule.tasks))
-    grounded = _pool(videos, Ground, placement.ground, (settings, ledger))
-    segmented = _pool(grounded, Segment, placement.segment, (settings, ledger))
+    grounded = pool_of(videos, Ground, placement.ground, (settings, ledger))
+    segmented = pool_of(grounded, Segment, placement.segment, (settings, ledger))
     written = segmented.map_batches(
         commit_rows,  # type: ignore[arg-type]  # Ray types the function without its extra arguments
         fn_kwargs={"writer": writer, "whole": schedule.whole},
@@ -212,7 +209,8 @@ def run_graph(
         raise _cause(error) from error
 
 
-def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:
+def pool_of(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:
+    """``videos`` through a pool of actors of ``stage``, one block at a time each, made with ``arguments``."""
     return videos.map_batches(
         stage,
         fn_constructor_args=arguments,
@@ -229,7 +227,8 @@ def _pool(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) 
     )
 
 
-def _configure() -> None:
+def configure_data() -> None:
+    """Ray Data's settings for this process."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -99,7 +99,7 @@ class PublishedArrangement:
             step = torch.tensor([reply[-1:]], device=tokens.device)
             state = model.model(input_ids=step, past_key_values=cache, use_cache=True).last_hidden_state[0]
             states.append(state)
-        return grounder._grounding(ids, Reply(reply, torch.cat(states), [1.0] * len(reply)))
+        return grounder.grounding_of(ids, Reply(reply, torch.cat(states), [1.0] * len(reply)))
 
     def _track(self, pictures: Tensor, prompt: Tensor, keyframes: Sequence[int], source: FrameSource) -> Track:
         segmenter, size = self.segmenter, (source.height, source.width)

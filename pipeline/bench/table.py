@@ -9,10 +9,11 @@ from pipeline.bench.clock import STAGES
 def as_table(report: Mapping[str, Any]) -> str:
     """Plain text: conditions, one line per number of expressions, then the stages of each."""
     conditions = report["conditions"]
+    compared = max(r["compared_expressions"] for r in report["results"])
     lines = [
         f"{conditions['model']}, {conditions['device']}, {conditions['dtype']}, {conditions['threads']} threads",
         f"{conditions['frames']} frames ({conditions['video']}), {conditions['keyframes']} keyframes",
-        f"published arrangement: {conditions['published_arrangement']}",
+        f"published arrangement: {conditions['published_arrangement']}; masks compared of {compared} expressions",
         f"large matrix product: {conditions['large_product_flops_per_s'] / 1e9:.0f} GFLOP/s"
         + (" per second of processor time" if conditions["device"] == "cpu" else ""),
         f"timed: {conditions['timed']}; warm-up: {conditions['warm_up']}; load {conditions['load_average'][0]:.1f}",

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 CARD_FILE = "README.md"
 STATE_FOLDER = "_state"
-_OF_LAST_WORK = ("timings", "this_run", "computed_in")
+_OF_LAST_WORK = ("timings", "this_run")
 """Of run.json: what a run that finds nothing to do leaves as it was."""
 
 
@@ -115,25 +115,6 @@ class OutputDirectory:
         except BaseException:
             self._lock.release()
             raise
-
-    def compute_in(self, types: Mapping[str, str]) -> None:
-        """Bind the directory to the types that the stages compute in, once it is known where they run.
-
-        Args:
-            types: ``ground`` and ``segment`` to the name of a type.
-
-        Raises:
-            UsageError: What is there was computed in others.
-        """
-        before = self._earlier.get("computed_in")
-        if before is not None and before != types:
-            found = "; ".join(f"{stage}: {before.get(stage)} before, {kind} now" for stage, kind in types.items())
-            raise UsageError(
-                f"{scrub(self.url)}: computed in other types ({found}), and masks of two must not mix; run on machines "
-                "of the same kind as before, or name a new --output"
-            )
-        self._run["computed_in"] = dict(types)
-        self._write_run()
 
     def done(self) -> dict[str, dict[str, str]]:
         """``video_id -> {expression_id: status}`` of what is committed; unreadable files are logged and left out."""

@@ -105,9 +105,10 @@ class Grounder(nn.Module):
         blocks = [len(tokens)] if one_image else [1] * len(tokens)
         prompts = [self.replies.prompts.ids(expression, blocks) for expression in expressions]
         replies = self.replies.read(prompts, tokens.flatten(0, 1).to(embedding_device(self.language_model)))
-        return [self._grounding(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        return [self.grounding_of(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
-    def _grounding(self, prompt: list[int], reply: Reply) -> Grounding:
+    def grounding_of(self, prompt: list[int], reply: Reply) -> Grounding:
+        """The answer in a reply, with a prompt vector for each of its [SEG] tokens."""
         tokenizer = self.replies.prompts.tokenizer
         # a [SEG] that was never fed back (the very last token) has no state and yields nothing, as in the reference
         at = [i for i, token in enumerate(reply.ids[: len(reply.hidden)]) if token == tokenizer.seg_id]

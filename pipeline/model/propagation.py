@@ -90,7 +90,7 @@ class ObjectBatch:
         )
         self.first_masks[index] = first
         if self.procedure.handover == "masks":
-            output = self._as_mask_prompt(index, features, masks_at(first.logits, *self.size))
+            output = self.as_mask_prompt(index, features, masks_at(first.logits, *self.size))
         else:
             output = self._as_logits(index, features, first)
         self.keyframes[index] = output
@@ -102,7 +102,7 @@ class ObjectBatch:
         entry = MemoryEntry(self.segmenter.encode_memory(features, first.logits), pointer)
         return FrameMasks(index, first.logits, first.object_score, entry)
 
-    def _as_mask_prompt(self, index: int, features: FrameFeatures, masks: Tensor) -> FrameMasks:
+    def as_mask_prompt(self, index: int, features: FrameFeatures, masks: Tensor) -> FrameMasks:
         """A binary mask is the frame's output itself; the propagation decoder only makes its pointer.
 
         Args:

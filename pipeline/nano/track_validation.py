@@ -43,7 +43,7 @@ def validate_tracking(
             segmenter, SA2VA_I, torch.zeros(len(alive), segmenter.config.d_model), num_frames, size, size
         )
         for t in prompts:
-            batch.bank.conditioning[t] = batch._as_mask_prompt(t, encoded[t], masks[alive, t]).entry
+            batch.bank.conditioning[t] = batch.as_mask_prompt(t, encoded[t], masks[alive, t]).entry
         for t in range(num_frames):
             if t in prompts:
                 continue

@@ -68,15 +68,15 @@ def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> Measure
     from pipeline import run  # the pools and settings of the real thing
     from pipeline.stages.feed import one_block_each
 
-    run._configure()
+    run.configure_data()
     # workers that start one after the other, all on this machine, are no part of what is measured
     DataContext.get_current().wait_for_min_actors_s = START_S
     rows = [{"frames": clip.frames, "expressions": clip.expressions, "begin": None, "end": None} for clip in clips]
     videos = one_block_each(pa.Table.from_pylist(rows, schema=SCHEMA))
     ground = Pool(name="grounder", least=pairs, most=pairs, gpus=0.5)
     segment = Pool(name="segmenter", least=pairs, most=pairs, gpus=0.5)
-    grounded = run._pool(videos, Sleep, ground, (costs, "ground"))
-    segmented = run._pool(grounded, Sleep, segment, (costs, "segment"))
+    grounded = run.pool_of(videos, Sleep, ground, (costs, "ground"))
+    segmented = run.pool_of(grounded, Sleep, segment, (costs, "segment"))
     done = list(segmented.iter_rows())
     if len(done) != len(clips):
         raise RuntimeError(f"{len(done)} of {len(clips)} videos came back")

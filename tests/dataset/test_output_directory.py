@@ -57,15 +57,6 @@ def test_a_start_that_finds_nothing_to_do_keeps_what_the_last_work_took(tmp_path
     assert run["state"] == "finished"
 
 
-def test_masks_computed_in_two_types_do_not_mix(tmp_path):
-    with begin(tmp_path) as output:
-        output.compute_in({"ground": "float32", "segment": "float32"})
-    with begin(tmp_path) as output:
-        output.compute_in({"ground": "float32", "segment": "float32"})
-    with begin(tmp_path) as output, pytest.raises(UsageError, match="segment: float32 before, bfloat16 now"):
-        output.compute_in({"ground": "float32", "segment": "bfloat16"})
-
-
 def test_the_second_start_does_what_is_missing(tmp_path, make_row):
     with begin(tmp_path) as output:
         output.commit([make_row("d", "1")])

@@ -9,7 +9,6 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 
 from pipeline.model.config import ModelConfig
-from pipeline.model.fast_linear import use_fast_linear
 from pipeline.model.language import Reply, ReplyReader, build_language_model, embedding_device
 from pipeline.model.names import place_in_grounder
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
@@ -77,7 +76,6 @@ class Grounder(nn.Module):
             for key, buffer in module._buffers.items():
                 if buffer is not None:
                     module._buffers[key] = buffer.to(device_of(f"{name}.{key}" if name else key))
-        use_fast_linear(grounder.tower)
         grounder.replies = ReplyReader(grounder.language_model, prompts)
         return grounder.eval()
 

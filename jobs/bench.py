@@ -20,7 +20,7 @@ from pipeline.errors import UsageError
 EPILOG = """\
 The published arrangement decodes, resizes, grounds and encodes everything again for every expression; it is emulated
 with the same modules. Stage times that run at the same time as others (RLE) or in another process (decoding) overlap.
-Takes about five minutes on two CPU cores.
+Takes about a minute on two CPU cores with the small model.
 
 --simulate: each GPU carries one grounder and one segmenter. Efficiency is the throughput of N GPUs over N times that of
 one: measured ("on Ray"), predicted for the same run ("model", "off by": in percent of the time measured), and predicted
@@ -186,7 +186,7 @@ def _work(args: argparse.Namespace) -> int:
         return _evaluation(args)
     if args.job is not None:
         return _job(args)
-    from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems, save
+    from pipeline.bench.model_benchmark import BenchSettings, ModelBenchmark, problems
     from pipeline.bench.table import as_table
 
     variants = _check(args)
@@ -208,7 +208,7 @@ def _work(args: argparse.Namespace) -> int:
         report = ModelBenchmark(settings).run()
     print(as_table(report))
     if args.json:
-        save(report, args.json)
+        _write_report(report, args.json)
     failed = problems(report)
     for line in failed:
         print(f"bench.py: {line}", file=sys.stderr)

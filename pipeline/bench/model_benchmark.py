@@ -1,6 +1,5 @@
 """The model benchmark: the published arrangement and ours on the same video, stage by stage, and whether they agree."""
 
-import json
 import logging
 import tempfile
 import time
@@ -286,8 +285,3 @@ def problems(report: Mapping[str, Any]) -> list[str]:
         for result in report["results"]
         if result["worst_iou"] < least
     ]
-
-
-def save(report: Mapping[str, Any], path: Path) -> None:
-    """Write the report as JSON."""
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

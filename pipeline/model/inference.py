@@ -19,7 +19,6 @@ from pipeline.video.frames import FrameSource
 
 FRAMES_BEHIND = 2
 """Frames whose masks are still on their way from the GPU when the next one is begun."""
-_PIXELS_AT_ONCE = 2**26  # of masks brought to full size together on a GPU
 
 
 def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[int]:
@@ -128,9 +127,7 @@ def segment_video(
 
 def final_masks(logits: Tensor, height: int, width: int, side: int) -> Tensor:
     """Propagated logits ``[O, s, s]`` to masks, bool ``[O, height, width]``."""
-    # one at a time stays in a processor's caches; a GPU wants many, within reason
-    at_once = 1 if logits.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // max(side * side, height * width))
-    return torch.cat([masks_at(part, height, width, through=side) for part in logits.split(at_once)])
+    return masks_at(logits, height, width, through=side)
 
 
 def _on_host(frame: FrameMasks, masks: Tensor, track_of: Sequence[int]) -> Callable[[], SegmentedFrame]:

@@ -25,6 +25,8 @@ PIXEL_STD = (0.228515625, 0.2236328125, 0.224609375)
 NO_OBJECT_LOGIT = -1024.0
 _CACHED_PIXELS = 2**20
 """Of the image, over all objects that are decoded, or put into memory, together on a CPU."""
+_PIXELS_AT_ONCE = 2**26
+"""Of masks that are brought to full size together on a GPU."""
 
 
 class Segmenter(nn.Module):
@@ -193,11 +195,11 @@ class Segmenter(nn.Module):
         """
         encoder = self.sam2.memory_encoder
         frame = features.once(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
-        fused = [
-            encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(logits[rows])))
+        parts = [
+            encoder.out_proj(encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(logits[rows]))))
             for rows in self._cached_together(len(logits))
         ]
-        return torch.cat([encoder.out_proj(part) for part in fused]).to(torch.bfloat16)
+        return torch.cat(parts).to(torch.bfloat16)
 
     def _cached_together(self, objects: int) -> list[slice]:
         """Objects in groups whose maps stay in a processor's caches; all together on a GPU, or if they are small."""
@@ -221,6 +223,13 @@ def masks_at(logits: Tensor, height: int, width: int, *, through: int | None = N
         width: Of the video, pixels.
         through: Side of an intermediate square (propagated masks pass through SAM 2's own image size first).
     """
+    # one at a time stays in a processor's caches; a GPU wants many, within reason
+    largest = max((through or 0) ** 2, height * width)
+    at_once = 1 if logits.device.type == "cpu" else max(1, _PIXELS_AT_ONCE // largest)
+    return torch.cat([_masks_together(part, height, width, through) for part in logits.split(at_once)])
+
+
+def _masks_together(logits: Tensor, height: int, width: int, through: int | None) -> Tensor:
     maps = logits[:, None].float()
     resize: Callable[..., Tensor] = functional.interpolate
     if through is not None:

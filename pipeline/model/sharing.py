@@ -25,10 +25,7 @@ def shared_tracks(
     count = len(logits[0])
     if count == 1:
         return [0]
-    at_once = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
-    worst = torch.stack(
-        [mask_ious(torch.cat([masks_at(part, *size) for part in one.split(at_once)])) for one in logits]
-    ).amin(0)
+    worst = torch.stack([mask_ious(masks_at(one, *size)) for one in logits]).amin(0)
     same = _same_rows(logits) if exact_logits else worst == 1
     if merge_iou is not None:
         same = same | (worst >= merge_iou)

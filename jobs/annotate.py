@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli, cluster
+from pipeline import cli
 from pipeline.config import CHOICES, RunConfig, load_config_file
+from pipeline.engine import cluster
 from pipeline.errors import UsageError
 
 EPILOG = """\
@@ -124,8 +125,8 @@ def main() -> int:
     config = _config(options)
     cluster.prepare(address)
     # heavy imports, Ray's among them, come after that and after usage errors had their chance
+    from pipeline.engine.workload import seconds_per_frame_of
     from pipeline.run import annotate, plan
-    from pipeline.workload import seconds_per_frame_of
 
     if dry_run:
         if rate_of is not None:

@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="Sa2VA-i checkpoint to write")
     options = parser.parse_args()
 
-    from pipeline.model.convert import convert  # takes seconds; after the usage errors
+    from pipeline.model.checkpoint.convert import convert  # takes seconds; after the usage errors
 
     convert(options.sa2va, options.sam2, options.output)
     print(f"{options.output}: Sa2VA-i checkpoint written")

@@ -14,33 +14,33 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline import cluster
 from pipeline.config import RunConfig, splitting
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.parts import PartStore
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.writer import DatasetWriter
+from pipeline.engine import cluster
+from pipeline.engine.attempts import AttemptLedger
+from pipeline.engine.count import count_frames
+from pipeline.engine.feed import one_block_each
+from pipeline.engine.metrics import RunMetrics
+from pipeline.engine.model_files import OFFLINE, fetch_on_nodes
+from pipeline.engine.placement import WRITE_CPUS, Placement, Pool, place_within
+from pipeline.engine.progress import Progress, duration
+from pipeline.engine.schedule import Schedule, make_schedule
+from pipeline.engine.settings import WorkerSettings
+from pipeline.engine.workload import measure
 from pipeline.errors import PipelineError, StorageError
 from pipeline.manifest import read_manifest
-from pipeline.metrics import RunMetrics
-from pipeline.model.locate import PinnedModel, fetch_model, pin_model
+from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
+from pipeline.model.checkpoint.weights import fingerprint
 from pipeline.model.sa2va import check_checkpoint
-from pipeline.model.weights import fingerprint
-from pipeline.placement import WRITE_CPUS, Placement, Pool, place_within
-from pipeline.progress import Progress, duration
-from pipeline.schedule import Schedule, make_schedule
 from pipeline.schema import VideoTask
-from pipeline.stages.attempts import AttemptLedger
-from pipeline.stages.count import count_frames
-from pipeline.stages.feed import one_block_each
 from pipeline.stages.ground import Ground
-from pipeline.stages.model_files import OFFLINE, fetch_on_nodes
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
-from pipeline.stages.settings import WorkerSettings
 from pipeline.stages.write import commit_rows
 from pipeline.storage import absolute
-from pipeline.workload import measure
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
 
     Args:
         config: The run.
-        address: Of a Ray cluster; see :func:`pipeline.cluster.connect`.
+        address: Of a Ray cluster; see :func:`pipeline.engine.cluster.connect`.
         say: Gets lines about progress.
 
     Raises:
@@ -235,7 +235,7 @@ def configure_data() -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # one video may keep a worker busy for long; a hung one is ended by its decoder's deadline, not by this guard
     context.execution_no_progress_timeout_s = 24 * 3600
-    # Counting attempts is ours (pipeline.stages.attempts); blocks are never dropped.
+    # Counting attempts is ours (pipeline.engine.attempts); blocks are never dropped.
     context.max_errored_blocks = 0
 
 

@@ -12,10 +12,10 @@ from pipeline.dataset.files import MASKS_FOLDER, mask_files, read_columns_of_all
 from pipeline.dataset.lock import LOCK_FILE
 from pipeline.dataset.output import RUN_FILE
 from pipeline.dataset.state import Counts, DatasetState
+from pipeline.engine.metrics import cause_of
+from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
 from pipeline.manifest import read_manifest
-from pipeline.metrics import cause_of
-from pipeline.progress import duration
 from pipeline.schema import Status
 from pipeline.storage import MissingFileError, join, open_filesystem, read_bytes, scrub, with_retries
 

@@ -32,7 +32,7 @@ SHARED = ROOT.parent / "shared"
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small checkpoint with random weights: every code path is real, its masks mean nothing."""
-    from pipeline.nano.untrained import write_untrained
+    from pipeline.workshop.nano.untrained import write_untrained
 
     return write_untrained(tmp_path_factory.mktemp("untrained"))
 
@@ -40,7 +40,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with drawn clips (one of them an .mp4), ``manifest.jsonl`` and MeViS-style ground truth."""
-    from pipeline.shapes.demo import write_demo
+    from pipeline.workshop.shapes.demo import write_demo
 
     return write_demo(tmp_path_factory.mktemp("clips"), num_videos=3, num_frames=8, expressions_per_video=2).parent
 
@@ -51,6 +51,12 @@ def run_job(name: str, *arguments: str, timeout_s: float = 300, **environment: s
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout_s, cwd="/", env={**os.environ, **environment}
     )
+
+
+def run_workshop(name: str, *arguments: object, timeout_s: float = 300) -> subprocess.CompletedProcess:
+    """Run ``python -m pipeline.workshop.NAME`` from the checkout, in a process of its own."""
+    command = [sys.executable, "-m", f"pipeline.workshop.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT)
 
 
 @pytest.fixture

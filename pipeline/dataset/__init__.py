@@ -2,8 +2,8 @@
 
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset, MaskRecord
-from pipeline.dataset.rle import areas_and_bboxes, decode_mask, decode_masks, encode_masks, validate_rle
 from pipeline.dataset.writer import DatasetWriter
+from pipeline.masks import areas_and_bboxes, decode_mask, decode_masks, encode_masks, validate_rle
 
 __all__ = [
     "DatasetWriter",

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, with_parquet
-from pipeline.dataset.rle import decode_masks
 from pipeline.dataset.writer import file_name
 from pipeline.errors import UsageError
+from pipeline.masks import decode_masks
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from pipeline.storage import FileInfo, absolute, exists, join, scrub
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from pipeline import cluster
+from pipeline.engine import cluster
 
 T = TypeVar("T")
 _IN_FLIGHT = 2

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.reader import MaskDataset
-from pipeline.dataset.rle import decode_mask, validate_rle
 from pipeline.errors import UsageError
 from pipeline.evaluation.grouped_rows import expression_tracks, rows_by_video
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
 from pipeline.evaluation.truth import MaybeMask, VideoTruth
+from pipeline.masks import decode_mask, validate_rle
 from pipeline.schema import Rle
 from pipeline.storage import MissingFileError, exists, join, read_bytes, scrub
 

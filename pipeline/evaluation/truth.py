@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.rle import decode_mask
 from pipeline.errors import UsageError
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
 from pipeline.manifest.benchmarks import read_meta_expressions
+from pipeline.masks import decode_mask
 from pipeline.schema import Rle
 from pipeline.storage import exists, join, read_bytes, scrub
 

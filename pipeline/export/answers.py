@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.reader import MaskDataset
-from pipeline.dataset.rle import decode_masks, encode_masks, validate_rle
 from pipeline.errors import PipelineError
 from pipeline.evaluation.grouped_rows import Row, expression_tracks, rows_by_video
 from pipeline.export.expected import source_size
+from pipeline.masks import decode_masks, encode_masks, validate_rle
 from pipeline.schema import Expression, Rle, Status, VideoTask
 
 PLAN_COLUMNS = ("video_id", "expression_id", "object_id", "expression", "status", "error", "height", "width", "frames")

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.dataset.rle import validate_rle
 from pipeline.errors import UsageError
+from pipeline.masks import validate_rle
 from pipeline.schema import VideoTask
 from pipeline.storage import MissingFileError, read_bytes, scrub
 

@@ -8,13 +8,13 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
+from pipeline.model.checkpoint.names import place_in_grounder
+from pipeline.model.checkpoint.weights import CheckpointFiles, load
 from pipeline.model.config import ModelConfig
 from pipeline.model.language import Reply, ReplyReader, build_language_model, embedding_device
-from pipeline.model.names import place_in_grounder
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.model.vision import VisionTower
-from pipeline.model.weights import CheckpointFiles, load
 
 TILES_PER_PASS = 16
 

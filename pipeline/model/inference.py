@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.model.frame import FrameFeatures
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.procedure import Procedure
-from pipeline.model.propagation import FrameMasks, Propagation
-from pipeline.model.segmenter import Segmenter, masks_at
+from pipeline.model.sam2.frame import FrameFeatures
+from pipeline.model.sam2.propagation import FrameMasks, Propagation
+from pipeline.model.sam2.segmenter import Segmenter, masks_at
 from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 from transformers.cache_utils import DynamicLayer
 
-from pipeline.model.fast_linear import use_fast_linear
 from pipeline.model.prompt import PromptBuilder
+from pipeline.model.sam2.fast_linear import use_fast_linear
 
 MAX_REPLY_TOKENS = 2048
 
@@ -31,7 +31,7 @@ def build_language_model(values: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _internlm2_as_llama(values: Mapping[str, Any]) -> LlamaConfig:
-    """InternLM2 is Llama with fused projections (see :mod:`pipeline.model.names`) and dynamic NTK rope."""
+    """InternLM2 is Llama with fused projections (see :mod:`pipeline.model.checkpoint.names`) and dynamic NTK rope."""
     scaling = values.get("rope_scaling")
     rope = {"rope_type": "default", "rope_theta": float(values["rope_theta"])}
     if scaling:

@@ -9,17 +9,17 @@ from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 
 from pipeline.errors import CheckpointError
+from pipeline.model.checkpoint.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
+from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
 from pipeline.model.inference import SegmentOptions, ground_video, keyframes_of
-from pipeline.model.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
 from pipeline.model.procedure import Procedure, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
-from pipeline.model.propagation import check_procedure
-from pipeline.model.segmenter import Segmenter
+from pipeline.model.sam2.propagation import check_procedure
+from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.tokenizer import load_tokenizer
 from pipeline.model.tracks import Track, segment_tracks
-from pipeline.model.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
 

@@ -30,7 +30,7 @@ class Evidence:
 
 
 WEIGHTS = Evidence(seg_probability=0.0, predicted_iou=2.41, presence=0.0, agreement=2.16, stability=0.54)
-"""What each piece of evidence counts, fitted by ``jobs/fit_scores.py`` on the small model's training clips.
+"""Weight of each piece of evidence, fitted on the small model's training clips (``pipeline.workshop.fit_scores``).
 
 Beside the other three, the first and the third told nothing there: the small model is sure of nearly every answer.
 """

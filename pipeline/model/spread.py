@@ -8,9 +8,9 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from accelerate.utils import get_balanced_memory
 
 from pipeline.errors import CheckpointError
+from pipeline.model.checkpoint.weights import CheckpointFiles
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
-from pipeline.model.weights import CheckpointFiles
 
 WHOLE = ("InternVLVisionEmbeddings", "InternVLVisionLayer", "Qwen2DecoderLayer", "LlamaDecoderLayer")
 """Modules whose parts add up what they compute, and so stay together."""

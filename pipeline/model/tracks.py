@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.dataset.rle import areas_and_bboxes, encode_masks
+from pipeline.masks import areas_and_bboxes, encode_masks
 from pipeline.model.background import Background
 from pipeline.model.inference import SegmentedFrame, SegmentOptions, TrackEvidence, segment_video
 from pipeline.model.procedure import Procedure
+from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.score import Evidence, gather_evidence, track_score
-from pipeline.model.segmenter import Segmenter
 from pipeline.schema import Rle
 from pipeline.video.frames import FrameSource
 

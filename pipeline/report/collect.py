@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.dataset.reader import MaskDataset
-from pipeline.metrics import cause_of
+from pipeline.engine.metrics import cause_of
 from pipeline.schema import Status
 
 Key = tuple[str, str]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.dataset.rle import decode_mask
+from pipeline.masks import decode_mask
 from pipeline.report.overlay import draw_mask
 from pipeline.video.frames import FrameSource
 

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.dataset.rle import decode_mask
 from pipeline.errors import VideoError
+from pipeline.masks import decode_mask
 from pipeline.report.charts import percent
 from pipeline.report.clips import Clip
 from pipeline.report.collect import Key

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.reader import MaskDataset
-from pipeline.dataset.rle import decode_mask
 from pipeline.dataset.writer import file_name
 from pipeline.errors import VideoError
 from pipeline.export.sinks import finished_file
+from pipeline.masks import decode_mask
 from pipeline.report.collect import Key
 from pipeline.report.footage import Footage, plain_ground
 from pipeline.report.overlay import draw_mask

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from pipeline.metrics import cause_of
+from pipeline.engine.metrics import cause_of
 from pipeline.report.collect import Item, Key
 from pipeline.schema import Status
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.dataset.identity import without_secrets
-from pipeline.progress import duration
+from pipeline.engine.progress import duration
 from pipeline.report.cards import Card
 from pipeline.report.charts import bars_over_time, histogram, percent, scatter
 from pipeline.report.collect import Item, Statistics

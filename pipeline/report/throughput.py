@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.writer import file_name
-from pipeline.progress import duration
+from pipeline.engine.progress import duration
 from pipeline.storage import absolute, is_local
 
 BINS = 24

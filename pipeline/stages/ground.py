@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow as pa
 from ray.actor import ActorHandle
 
+from pipeline.engine.attempts import Attempts
+from pipeline.engine.guard import attempt
+from pipeline.engine.metrics import StageMetrics
+from pipeline.engine.model_files import model_on_this_node
+from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
 from pipeline.manifest.checks import expression_problem
-from pipeline.metrics import StageMetrics
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.inference import ground_video
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
-from pipeline.stages.attempts import Attempts
-from pipeline.stages.guard import attempt
-from pipeline.stages.model_files import model_on_this_node
 from pipeline.stages.rows import GroundedVideo, grounded_table, task_of
-from pipeline.stages.settings import WorkerSettings
 from pipeline.video.isolated import IsolatedDecoder
 
 log = logging.getLogger(__name__)

@@ -10,19 +10,19 @@ from ray.actor import ActorHandle
 
 from pipeline.dataset.shared import RowKey, shared_to_metadata
 from pipeline.dataset.tables import row_table
+from pipeline.engine.attempts import Attempts
+from pipeline.engine.guard import attempt
+from pipeline.engine.metrics import StageMetrics
+from pipeline.engine.model_files import model_on_this_node
+from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
-from pipeline.metrics import StageMetrics
 from pipeline.model.inference import SegmentOptions, keyframes_of
-from pipeline.model.propagation import check_procedure
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
-from pipeline.model.segmenter import Segmenter
+from pipeline.model.sam2.propagation import check_procedure
+from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.tracks import Track, segment_tracks
 from pipeline.schema import Expression, MaskRow, Status, failed_rows
-from pipeline.stages.attempts import Attempts
-from pipeline.stages.guard import attempt
-from pipeline.stages.model_files import model_on_this_node
 from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
-from pipeline.stages.settings import WorkerSettings
 from pipeline.video.frames import FrameSource
 from pipeline.video.isolated import IsolatedDecoder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.nano.untrained import write_untrained
+from pipeline.workshop.nano.untrained import write_untrained
 
 VIDEOS, EXPRESSIONS, FRAMES = 40, ("the red circle", "the blue square", "what moves"), 6
 

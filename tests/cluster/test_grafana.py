@@ -6,7 +6,7 @@ import re
 import pytest
 from cluster_files import CLUSTER
 
-from pipeline.metrics import METRICS
+from pipeline.engine.metrics import METRICS
 
 DASHBOARD = json.loads((CLUSTER / "grafana" / "sa2va-i.json").read_text(encoding="utf-8"))
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]

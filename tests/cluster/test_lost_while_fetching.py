@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipeline.model.locate import fetch_model, pin_model
-from pipeline.model.weights import fingerprint
+from pipeline.model.checkpoint.locate import fetch_model, pin_model
+from pipeline.model.checkpoint.weights import fingerprint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -17,7 +17,7 @@ def test_the_run_goes_on_without_it(untrained, tmp_path, monkeypatch):
     import ray
     from ray.cluster_utils import Cluster
 
-    from pipeline.stages.model_files import fetch_on_nodes
+    from pipeline.engine.model_files import fetch_on_nodes
 
     monkeypatch.setenv("SA2VA_I_CACHE", str(tmp_path / "cache-0"))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})

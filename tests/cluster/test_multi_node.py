@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cluster_files import ROOT
 
-from pipeline.metrics import METRICS
+from pipeline.engine.metrics import METRICS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -22,7 +22,7 @@ PATIENCE_S = 700
 
 @pytest.fixture
 def manifest(tmp_path) -> Path:
-    from pipeline.shapes.demo import write_demo
+    from pipeline.workshop.shapes.demo import write_demo
 
     return write_demo(tmp_path / "clips", num_videos=VIDEOS, num_frames=20, expressions_per_video=2)
 

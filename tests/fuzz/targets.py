@@ -59,7 +59,7 @@ def rle(folder: Path) -> Fuzzed:
     """`validate_rle`, and decoding whatever it lets pass."""
     import numpy as np
 
-    from pipeline.dataset.rle import areas_and_bboxes, decode_mask, encode_masks, validate_rle
+    from pipeline.masks import areas_and_bboxes, decode_mask, encode_masks, validate_rle
 
     def run(data: bytes) -> None:
         try:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from pipeline.dataset.rle import encode_masks
-from pipeline.model.frame import FrameFeatures
+from pipeline.masks import encode_masks
 from pipeline.model.inference import propagate
 from pipeline.model.procedure import procedure_named
-from pipeline.model.propagation import FrameMasks, Propagation
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.segmenter import Segmenter, masks_at
+from pipeline.model.sam2.frame import FrameFeatures
+from pipeline.model.sam2.propagation import FrameMasks, Propagation
+from pipeline.model.sam2.segmenter import Segmenter, masks_at
 from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video

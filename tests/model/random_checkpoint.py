@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.nano.tokenizer import write_tokenizer
-from pipeline.nano.untrained import ANSWER
+from pipeline.workshop.nano.tokenizer import write_tokenizer
+from pipeline.workshop.nano.untrained import ANSWER
 
 KEYS = Path(__file__).parent.parent / "golden" / "keys"
 ORIGINAL = "grounding_encoder.sam2_model.sam_mask_decoder."

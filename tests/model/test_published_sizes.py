@@ -9,11 +9,11 @@ import torch
 from accelerate import init_empty_weights
 
 from pipeline.errors import CheckpointError
+from pipeline.model.checkpoint.names import place_in_grounder, place_in_segmenter, published_names
+from pipeline.model.checkpoint.weights import check_all_consumed, check_fits
 from pipeline.model.config import ModelConfig
 from pipeline.model.grounder import Grounder
-from pipeline.model.names import place_in_grounder, place_in_segmenter, published_names
-from pipeline.model.segmenter import Segmenter
-from pipeline.model.weights import check_all_consumed, check_fits
+from pipeline.model.sam2.segmenter import Segmenter
 
 KEYS = Path(__file__).parent.parent / "golden" / "keys"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.dataset.rle import areas_and_bboxes, encode_masks
+from pipeline.masks import areas_and_bboxes, encode_masks
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.score import WEIGHTS, Evidence, gather_evidence, track_score
 

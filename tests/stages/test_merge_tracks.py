@@ -13,12 +13,12 @@ from pipeline.config import RunConfig
 from pipeline.dataset import DatasetWriter
 from pipeline.dataset.shared import shared_from_metadata
 from pipeline.dataset.writer import file_name
+from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
-from pipeline.model.locate import pin_model
+from pipeline.model.checkpoint.locate import pin_model
 from pipeline.schema import Expression, VideoTask
 from pipeline.stages.rows import GroundedVideo, grounded_table
 from pipeline.stages.segment import Segment
-from pipeline.stages.settings import WorkerSettings
 from pipeline.stages.write import commit_rows
 from tests.conftest import run_job
 

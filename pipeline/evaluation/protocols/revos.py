@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.dataset.rle import decode_mask
 from pipeline.errors import UsageError
 from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.protocols.common import Line, Protocol, mean, mean_of
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
 from pipeline.evaluation.truth import VideoTruth, mask_dict_truths, read_mask_dict
+from pipeline.masks import decode_mask
 from pipeline.schema import Rle
 
 REFERRING, REASONING = 0, 1

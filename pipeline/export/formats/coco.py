@@ -4,12 +4,12 @@
 expression and object as extra keys, so that a track can be put together again.
 """
 
-from pipeline.dataset.rle import areas_and_bboxes
 from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.check_json import check_coco
 from pipeline.export.formats.common import Format
 from pipeline.export.formats.youtube_vis import CATEGORIES
 from pipeline.export.json_arrays import JsonArrays, json_arrays
+from pipeline.masks import areas_and_bboxes
 from pipeline.storage import join
 
 

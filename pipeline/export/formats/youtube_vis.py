@@ -7,11 +7,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.dataset.rle import areas_and_bboxes
 from pipeline.export.answers import Answer, Answers, Track, VideoAnswers
 from pipeline.export.check_json import check_youtube_vis
 from pipeline.export.formats.common import Format
 from pipeline.export.json_arrays import JsonArrays, json_arrays
+from pipeline.masks import areas_and_bboxes
 from pipeline.schema import Rle
 from pipeline.storage import join
 

@@ -1,0 +1,1 @@
+"""Checkpoints: locating, fetching, reading, converting and checking them."""

@@ -1,0 +1,1 @@
+"""SAM 2: image encoder, mask decoders, memory and propagation."""

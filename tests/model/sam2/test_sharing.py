@@ -1,0 +1,81 @@
+"""Objects with the same first masks share one track, and nobody can tell from the masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.model.inference import SegmentOptions, TrackEvidence, propagate, segment_video
+from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
+from pipeline.model.sa2va import Sa2VA
+from pipeline.model.sam2.propagation import ObjectBatch
+from pipeline.model.sam2.sharing import mask_ious
+from pipeline.model.tracks import collect_tracks
+from pipeline.video.source import open_video
+
+
+@pytest.fixture(scope="module")
+def model(untrained: Path) -> Sa2VA:
+    torch.set_num_threads(1)
+    return Sa2VA.from_checkpoint(untrained)
+
+
+def prompts_of(model: Sa2VA, rows: list[int]) -> np.ndarray:
+    different = np.random.default_rng(0).normal(size=(4, model.segmenter.config.d_model)).astype(np.float32)
+    return different[rows]
+
+
+@pytest.mark.parametrize(("procedure", "max_objects"), [(SA2VA_I, 16), (SA2VA_I, 2), (SA2VA, 16)])
+def test_equal_objects_are_propagated_once(
+    model: Sa2VA, clips: Path, monkeypatch: pytest.MonkeyPatch, procedure: Procedure, max_objects: int
+) -> None:
+    track, sizes = ObjectBatch.track, []
+
+    def counted(self, index, features):
+        sizes.append(len(self))
+        return track(self, index, features)
+
+    evidence: list[TrackEvidence] = []
+    options = SegmentOptions(max_objects=max_objects)
+    with open_video(str(clips / "JPEGImages/clip0")) as source:
+        alone = [f.logits for f in propagate(model.segmenter, source, prompts_of(model, [0, 1, 2]), procedure, 3)]
+        monkeypatch.setattr(ObjectBatch, "track", counted)
+        rows = [0, 1, 0, 2, 1]
+        prompts = prompts_of(model, rows)
+        frames = segment_video(
+            model.segmenter, source, prompts, procedure, 3, options=options, on_keyframes=evidence.append
+        )
+        tracks = collect_tracks(frames, len(rows))
+        logits = [f.logits for f in propagate(model.segmenter, source, prompts, procedure, 3)]
+    assert evidence[0].shared_with == [0, 1, 0, 3, 1]
+    assert evidence[0].keyframe_ious.shape == (3, 5)
+    assert sum(sizes) == 3 * 5 * 2, "three tracks on five tracked frames, in two runs"
+    assert tracks[2].masks == tracks[0].masks
+    assert tracks[4].masks == tracks[1].masks
+    assert len(tracks[4].masks) == len(source)
+    for one, other in zip(alone, logits, strict=True):
+        torch.testing.assert_close(one[rows], other, atol=1e-3, rtol=1e-3)
+
+
+def test_similar_objects_share_only_on_demand(model: Sa2VA, clips: Path) -> None:
+    prompts = prompts_of(model, [2, 2, 1])
+    prompts[1] *= 1.02
+    with open_video(str(clips / "JPEGImages/clip0")) as source:
+        for threshold, shared in ((None, [0, 1, 2]), (0.5, [0, 0, 2])):
+            evidence: list[TrackEvidence] = []
+            options = SegmentOptions(merge_tracks=threshold)
+            frames = segment_video(
+                model.segmenter, source, prompts, SA2VA_I, 3, options=options, on_keyframes=evidence.append
+            )
+            assert len(next(frames).masks) == len(set(shared))
+            assert evidence[0].shared_with == shared
+
+
+def test_ious_of_masks() -> None:
+    masks = torch.zeros(4, 4, 6, dtype=torch.bool)
+    masks[0, :2], masks[1, 1:3] = True, True
+    ious = mask_ious(masks)
+    assert ious[0, 1] == pytest.approx(1 / 3)
+    assert ious[2, 3] == 1, "two empty masks agree"
+    assert ious[0, 2] == 0

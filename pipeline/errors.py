@@ -21,5 +21,20 @@ class StorageError(PipelineError):
     """The output (or input) storage failed for good: full disk, permission, missing bucket."""
 
 
+class StorageUnavailableError(StorageError):
+    """A storage does not answer (5xx, timeouts, refused connections), also after retries. No video is to blame."""
+
+
+class AccessDeniedError(StorageError):
+    """A storage refuses the run's credentials: missing, wrong or expired. No video is to blame."""
+
+
+class NodeError(PipelineError):
+    """This machine cannot work on any video: disk full, no memory, no file descriptors, no process can be started.
+
+    Ends the worker. No video is to blame, so none is marked as failed and no attempt is counted.
+    """
+
+
 class VideoError(PipelineError):
     """One video or image cannot be read. Costs that video's rows only: they become ``failed`` rows."""

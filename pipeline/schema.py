@@ -9,7 +9,9 @@ from typing import TypedDict
 
 import pyarrow as pa
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+"""Version 1 had fixed-size lists in ``masks`` and ``bboxes`` and no ``presence``;
+:func:`pipeline.dataset.versions.current_columns` reads it."""
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -21,7 +23,8 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 
-RLE_TYPE = pa.struct([pa.field("size", pa.list_(pa.int32(), 2)), pa.field("counts", pa.string())])
+# no fixed-size list below a level that may be null: Arrow before 26 cannot read that back from Parquet
+RLE_TYPE = pa.struct([pa.field("size", pa.list_(pa.int32())), pa.field("counts", pa.string())])
 
 MASKS_SCHEMA = pa.schema(
     [
@@ -38,9 +41,10 @@ MASKS_SCHEMA = pa.schema(
         pa.field("keyframes", pa.list_(pa.int32())),
         pa.field("masks", pa.list_(RLE_TYPE)),
         pa.field("areas", pa.list_(pa.int32())),
-        pa.field("bboxes", pa.list_(pa.list_(pa.float32(), 4))),
+        pa.field("bboxes", pa.list_(pa.list_(pa.float32()))),
         pa.field("scores", pa.list_(pa.float32())),
         pa.field("score", pa.float32()),
+        pa.field("presence", pa.float32()),
     ],
     metadata={"sa2va_i_pipeline.schema_version": SCHEMA_VERSION},
 )
@@ -111,7 +115,9 @@ class MaskRow:
     scores: list[float] = field(default_factory=list)
     """SAM 2's presence confidence per frame, 0..1."""
     score: float | None = None
-    """One number for the track, 0..1."""
+    """Expected quality of the track, 0..1."""
+    presence: float | None = None
+    """Probability that what the expression names is in the video at all, 0..1; ``None`` until it is computed."""
 
 
 def failed_rows(task: VideoTask, error: str) -> list[MaskRow]:

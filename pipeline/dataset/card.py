@@ -28,6 +28,7 @@ COLUMN_MEANINGS = {
     "bboxes": "COCO box [x, y, width, height] per frame, null where absent",
     "scores": "confidence per frame that the object is present, 0 to 1",
     "score": "the track's J&F as the model's own evidence lets expect it, 0 to 1, to filter by",
+    "presence": "probability that what the expression names is in the video at all, 0 to 1; null where not computed",
 }
 
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -144,8 +145,6 @@ def _run_table(run: Mapping[str, Any]) -> str:
 
 
 def _type_text(kind: pa.DataType) -> str:
-    if pa.types.is_fixed_size_list(kind):
-        return f"{_type_text(kind.value_type)}[{kind.list_size}]"
     if pa.types.is_list(kind):
         return f"list of {_type_text(kind.value_type)}"
     if pa.types.is_struct(kind):

@@ -2,13 +2,14 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.dataset.versions import current_columns
 from pipeline.errors import PipelineError
 from pipeline.storage import FileInfo, is_local, join, list_files, open_filesystem, scrub, with_retries
 
@@ -54,6 +55,8 @@ def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
             if source.failure is not None:
                 raise source.failure from error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if "lists to be of size" in reason:
+                reason += f" (a file of schema version 1 needs pyarrow 26 or later; this is {pa.__version__})"
             raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}") from error
 
     return with_retries(attempt, file.url, "read")
@@ -87,11 +90,16 @@ def read_columns(file: FileInfo, columns: list[str]) -> pa.Table:
     """Some columns of a file. Raises BrokenFileError also where one of them is missing."""
 
     def read(parquet: pq.ParquetFile) -> pa.Table:
-        table = parquet.read(columns=columns).select(columns)
+        table = current_columns(parquet.read(columns=columns), columns)
         table.validate(full=True)  # text that is not UTF-8 would fail later, far from here
         return table
 
     return with_parquet(file, read)
+
+
+def read_row_group(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a row group, in the current schema. Raises KeyError where one of them is missing."""
+    return current_columns(parquet.read_row_group(group, columns=list(columns)), columns)
 
 
 def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> Iterator[tuple[FileInfo, pa.Table | None]]:

@@ -12,6 +12,8 @@ _SECRET_KEY = re.compile(
     r"(^|_)(secret|password|passwd|token|access_key|api_key|credentials?|auth)($|_)", re.IGNORECASE
 )
 NOT_SET = "(not set)"
+_DECIDE_NO_MASK = ("schema_version", "max_side")
+"""Keys that outputs of earlier versions count as part of their identity, though no mask depends on them."""
 
 
 def without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -30,16 +32,20 @@ def without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def identity_hash(identity: Mapping[str, Any]) -> str:
-    """A hash of ``identity`` that does not depend on the order of its keys."""
-    text = json.dumps(without_secrets(identity), sort_keys=True, ensure_ascii=True)
+    """A hash of what decides masks in ``identity``; the order of its keys does not matter."""
+    text = json.dumps(_deciding(identity), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """``key: old -> new`` for every key in which the two differ, sorted."""
-    old, new = without_secrets(old), without_secrets(new)
+    """``key: old -> new`` for every key that decides masks and in which the two differ, sorted; without secrets."""
+    old, new = without_secrets(_deciding(old)), without_secrets(_deciding(new))
     return [
         f"{key}: {old.get(key, NOT_SET)} -> {new.get(key, NOT_SET)}"
         for key in sorted({*old, *new})
         if old.get(key, NOT_SET) != new.get(key, NOT_SET)
     ]
+
+
+def _deciding(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key not in _DECIDE_NO_MASK}

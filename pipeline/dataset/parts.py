@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.tables import check_rows, row_table, to_parquet
+from pipeline.dataset.versions import current_columns
 from pipeline.dataset.writer import DatasetWriter, file_name
 from pipeline.schema import MASKS_SCHEMA, MaskRow, Status, VideoTask
 from pipeline.storage import (
@@ -95,7 +96,7 @@ class PartStore:
         for file in list_files(self._folder(video_id), ".parquet"):
             try:
                 table = pq.read_table(io.BytesIO(read_bytes(file.url)), page_checksum_verification=True)
-                found = [MaskRow(**row) for row in table.select(MASKS_SCHEMA.names).to_pylist()]
+                found = [MaskRow(**row) for row in current_columns(table, MASKS_SCHEMA.names).to_pylist()]
             except MissingFileError:
                 continue  # another part completed the video at this moment, and cleared up
             except (pa.ArrowException, OSError, ValueError, KeyError) as error:

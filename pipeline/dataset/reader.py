@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, with_parquet
+from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_row_group, with_parquet
 from pipeline.dataset.writer import file_name
 from pipeline.errors import UsageError
 from pipeline.masks import decode_masks
@@ -153,7 +153,7 @@ class MaskDataset:
             keep = self._passing(parquet, group)
             if keep is not None and not len(keep):
                 return groups, MASKS_SCHEMA.empty_table().select(columns)
-            table = parquet.read_row_group(group, columns=columns).select(columns)
+            table = read_row_group(parquet, group, columns)
             return groups, table if keep is None else table.take(keep)
 
         return with_parquet(file, read)
@@ -163,7 +163,7 @@ class MaskDataset:
         if not self._filters:
             return None
         columns = list(dict.fromkeys(column for column, *_ in self._filters))
-        table = parquet.read_row_group(group, columns=columns).select(columns)
+        table = read_row_group(parquet, group, columns)
         numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
         return numbered.filter(pq.filters_to_expression(self._filters)).column("row").combine_chunks()
 
@@ -181,7 +181,7 @@ class MaskDataset:
         def read(parquet: pq.ParquetFile) -> pa.Table:
             parts = [_EMPTY_INDEX]
             for group in range(parquet.num_row_groups):
-                table = parquet.read_row_group(group, columns=list(_INDEX_COLUMNS)).select(_INDEX_COLUMNS)
+                table = read_row_group(parquet, group, _INDEX_COLUMNS)
                 keep = self._passing(parquet, group)
                 keep = pa.array(range(table.num_rows), pa.int64()) if keep is None else keep
                 places = [[number] * len(keep), [group] * len(keep), keep]
@@ -199,7 +199,7 @@ class MaskDataset:
         if self._cached is None or self._cached[0] != (file, group):
             table = with_parquet(
                 self._index_files[file],
-                lambda parquet: parquet.read_row_group(group, columns=MASKS_SCHEMA.names).select(MASKS_SCHEMA.names),
+                lambda parquet: read_row_group(parquet, group, MASKS_SCHEMA.names),
             )
             self._cached = ((file, group), table)
         return self._cached[1]

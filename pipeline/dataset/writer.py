@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.dataset.files import MASKS_FOLDER
 from pipeline.dataset.shared import RowKey, shared_from_metadata, shared_to_metadata
 from pipeline.dataset.tables import check_rows, row_table, to_parquet
+from pipeline.dataset.versions import current_columns
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from pipeline.storage import MissingFileError, atomic_write, join, read_bytes, scrub
 
@@ -72,10 +73,10 @@ class DatasetWriter:
     def _existing(self, target: str) -> pa.Table:
         try:
             content = io.BytesIO(read_bytes(target))
-            table = pq.read_table(content, columns=MASKS_SCHEMA.names, page_checksum_verification=True)
-            return table.cast(MASKS_SCHEMA.with_metadata(table.schema.metadata))
+            table = pq.read_table(content, page_checksum_verification=True)
+            return current_columns(table, MASKS_SCHEMA.names)
         except MissingFileError:
             return MASKS_SCHEMA.empty_table()
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             logger.warning("%s: does not read back (%s); writing it anew", scrub(target), error)
             return MASKS_SCHEMA.empty_table()

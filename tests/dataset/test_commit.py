@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -46,7 +45,7 @@ def test_rows_read_back_exactly(out, make_row):
     assert stored(out) == [asdict(row) for row in rows]
     schema = pq.read_schema(only_file(out))
     assert schema.equals(MASKS_SCHEMA)
-    assert schema.metadata[b"sa2va_i_pipeline.schema_version"] == b"1"
+    assert schema.metadata[b"sa2va_i_pipeline.schema_version"] == b"2"
     assert schema.metadata[b"note"] == b"kept"
     assert pq.ParquetFile(only_file(out)).metadata.row_group(0).column(0).compression == "ZSTD"
 
@@ -241,4 +240,4 @@ def test_files_of_many_videos_form_one_dataset(out, make_row):
         DatasetWriter(str(out), {"run": str(index)}).commit([make_row(video_id=str(index))])
     table = ds.dataset(out / "masks", format="parquet").to_table(filter=ds.field("video_id") == "3")
     assert table.num_rows == 1
-    assert pa.types.is_fixed_size_list(table.schema.field("bboxes").type.value_type)
+    assert table.schema.field("bboxes").type.equals(MASKS_SCHEMA.field("bboxes").type)

@@ -57,8 +57,8 @@ def test_the_loading_examples_run(out, monkeypatch, tmp_path):
 def test_every_column_is_explained():
     assert list(COLUMN_MEANINGS) == MASKS_SCHEMA.names
     text = dataset_card("out", COUNTS, run={}, finished=True)
-    assert "| `masks` | list of struct(size: int32[2], counts: string) |" in text
-    assert "| `bboxes` | list of float32[4] |" in text
+    assert "| `masks` | list of struct(size: list of int32, counts: string) |" in text
+    assert "| `bboxes` | list of list of float32 |" in text
 
 
 def test_an_unfinished_run_says_so():

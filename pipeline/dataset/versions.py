@@ -1,0 +1,31 @@
+"""Rows of older schema versions, brought to the current one."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pipeline.schema import MASKS_SCHEMA
+
+_ADDED_COLUMNS = frozenset({"presence"})
+"""Columns that version 1 lacks; null in its rows."""
+
+
+def current_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """``columns`` of ``table`` with the types of :data:`pipeline.schema.MASKS_SCHEMA`, in the order asked for.
+
+    Version 1 differs in the types of ``masks`` and ``bboxes`` and has no ``presence``, which becomes null. The table's
+    own metadata stay, except for the version.
+
+    Raises:
+        KeyError: A column is missing that every version has.
+    """
+    arrays, fields = [], []
+    for name in columns:
+        field = MASKS_SCHEMA.field(name)
+        if name in _ADDED_COLUMNS and name not in table.column_names:
+            arrays.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)]))
+        else:
+            arrays.append(table.column(name).cast(field.type))
+        fields.append(field)
+    metadata = {**(table.schema.metadata or {}), **(MASKS_SCHEMA.metadata or {})}
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))

@@ -31,7 +31,7 @@ from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.workload import measure
 from pipeline.errors import PipelineError, StorageError
-from pipeline.manifest import read_manifest
+from pipeline.manifest import read_tasks
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.checkpoint.weights import fingerprint
 from pipeline.model.sa2va import check_checkpoint
@@ -81,7 +81,7 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
         StorageError: The output cannot be written.
     """
     started = time.monotonic()
-    tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
+    tasks = read_tasks(config.as_dict())
     model, directory = _checked_model(config)
     model_fingerprint = fingerprint(directory)
     identity = config.identity(model_fingerprint)
@@ -143,13 +143,13 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
         config: The run.
         seconds_per_frame: Of worker time for one frame of video, to estimate GPU-hours by.
     """
-    tasks = read_manifest(config.manifest, videos=config.videos, limit=config.limit)
+    tasks = read_tasks(config.as_dict())
     model, directory = _checked_model(config)
     todo = DatasetState(config.output).remaining(tasks, retry_failed=config.retry_failed)
     total, left = (sum(len(task.expressions) for task in some) for some in (tasks, todo))
     work = measure(todo, config)
     lines = [
-        f"{len(tasks)} videos with {total} expressions in {config.manifest}",
+        f"{len(tasks)} videos with {total} expressions in {config.manifest or config.video}",
         f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions",
         str(work),
         f"model: {model}, in {directory}",

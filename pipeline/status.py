@@ -15,7 +15,7 @@ from pipeline.dataset.state import Counts, DatasetState
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
-from pipeline.manifest import read_manifest
+from pipeline.manifest import read_manifest, read_tasks
 from pipeline.schema import Status
 from pipeline.storage import MissingFileError, join, open_filesystem, read_bytes, scrub, with_retries
 
@@ -170,13 +170,8 @@ def _sign_of_life(output: str, now: float) -> float | None:
 
 def _missing(state: DatasetState, run: dict[str, Any], manifest: str | None, videos: str | None) -> Missing | None:
     configuration = run.get("configuration") or {}
-    named = manifest or configuration.get("manifest")
-    if not named:
-        return None
     try:
-        root = videos or (configuration.get("videos") if manifest is None else None)
-        limit = configuration.get("limit") if manifest is None else None
-        tasks = read_manifest(named, videos=root, limit=limit)
+        tasks = read_manifest(manifest, videos=videos) if manifest else read_tasks(configuration, videos=videos)
     except (UsageError, StorageError):
         if manifest:
             raise

@@ -1,7 +1,6 @@
 """Fixtures shared by all rooms: the small model, drawn clips, and running the programs as a user would."""
 
 import atexit
-import importlib.util
 import os
 import secrets
 import shutil
@@ -60,22 +59,14 @@ def run_workshop(name: str, *arguments: object, timeout_s: float = 300) -> subpr
 
 
 @pytest.fixture
-def job_here(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], Callable[..., Any]]:
-    """A command in this process: its name -> arguments -> exit code, standard output, standard error."""
+def job_here(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Callable[..., Any]]:
+    """A verb in this process: its name -> arguments -> exit code, standard output, standard error."""
+    from pipeline.cli.program import main
 
     def load(name: str) -> Callable[..., tuple[int, str, str]]:
-        spec = importlib.util.spec_from_file_location(f"{name}_job", ROOT / "jobs" / f"{name}.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-
         def run(*arguments: object) -> tuple[int, str, str]:
-            monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
             try:
-                code = module.main()
+                code = main([name, *map(str, arguments)])
             except SystemExit as stop:
                 code = stop.code
             return code, *capsys.readouterr()

@@ -37,7 +37,7 @@ def test_the_scan_reads_every_room() -> None:
     seen = {path.relative_to(ROOT).parts[0] for path in SOURCES}
     assert {"pipeline", "jobs", "cluster"} <= seen
     names = {path.name for path in SOURCES}
-    assert {"annotate.py", "bench.py", "annotate.sbatch", "rayjob.yaml", "Dockerfile"} <= names
+    assert {"annotate.py", "program.py", "annotate.sbatch", "rayjob.yaml", "Dockerfile"} <= names
 
 
 def test_the_scan_sees_what_it_forbids() -> None:

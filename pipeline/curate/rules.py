@@ -2,40 +2,33 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pipeline.errors import UsageError
+from pipeline.settings import NOT_NEGATIVE, CheckedSettings, Option, Rule, at_least, between
 
 TRAIN, VALIDATION = "train", "validation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """Which rows are kept. Field names are those of the command line."""
+class Rules(CheckedSettings):
+    """Which rows are kept."""
 
-    min_score: float = 0.0
-    """Least ``score`` of a track."""
-    min_area: float = 1.0
-    """Least area of a track: pixels, mean over the frames that show the object."""
-    max_per_video: int | None = None
+    min_score: Annotated[float, between(0, 1), Option("S")] = 0.0
+    """Least score of a track, 0 to 1."""
+    min_area: Annotated[float, NOT_NEGATIVE, Option("PX")] = 1.0
+    """Least area of a track, in pixels, mean over the frames that show the object."""
+    max_per_video: Annotated[int, at_least(1), Option("N")] | None = None
     """Keep at most this many tracks of a video, those with the highest score."""
     keep_duplicates: bool = False
     """Keep also tracks with the masks of another track of the video, and sentences that were asked twice."""
     keep_no_object: bool = False
     """Keep also expressions that the model found no object for (they have no score and no area)."""
-    val_share: float = 0.0
+    val_share: Annotated[
+        float, Rule(lambda share: 0 <= share < 1, "a number of at least 0 and below 1"), Option("SHARE")
+    ] = 0.0
     """Share of the videos that go into the validation split."""
     seed: int = 0
-    """Another seed puts other videos there."""
-
-    def __post_init__(self) -> None:
-        for name, most in (("min_score", 1.0), ("min_area", float("inf"))):
-            if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be 0 to {most}")
-        if not 0 <= self.val_share < 1:
-            raise UsageError(f"val_share is {self.val_share}; it must be at least 0 and below 1")
-        if self.max_per_video is not None and self.max_per_video < 1:
-            raise UsageError(f"max_per_video is {self.max_per_video}; it must be at least 1")
+    """Another seed puts other videos into the validation split."""
 
     @property
     def splits(self) -> tuple[str, ...]:

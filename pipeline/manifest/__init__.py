@@ -3,6 +3,8 @@
 import csv
 import logging
 import posixpath
+from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,12 +13,32 @@ from pipeline.manifest.benchmarks import image_root, read_meta_expressions, rows
 from pipeline.manifest.canonical import READERS
 from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
 from pipeline.manifest.grouping import group_rows
+from pipeline.manifest.one_video import task_of_video
 from pipeline.schema import VideoTask
 from pipeline.storage import AccessDeniedError, MissingFileError, absolute, open_input, parent, scrub
 
-__all__ = ["MAX_EXPRESSION_CHARACTERS", "expression_problem", "read_manifest"]
+__all__ = ["MAX_EXPRESSION_CHARACTERS", "expression_problem", "read_manifest", "read_tasks"]
 
 logger = logging.getLogger(__name__)
+
+
+def read_tasks(configuration: Mapping[str, Any], *, videos: str | None = None) -> list[VideoTask]:
+    """The tasks that a run's configuration names: those of its manifest, or its one video.
+
+    Args:
+        configuration: Fields of :class:`pipeline.config.RunConfig`, also as ``run.json`` holds them.
+        videos: Instead of the configuration's own ``videos``.
+
+    Raises:
+        UsageError: As :func:`read_manifest`; also when it names neither a manifest nor a video.
+    """
+    videos = videos or configuration.get("videos")
+    manifest, video, expressions = (configuration.get(name) for name in ("manifest", "video", "expression"))
+    if isinstance(manifest, str):
+        return read_manifest(manifest, videos=videos, limit=configuration.get("limit"))
+    if isinstance(video, str) and isinstance(expressions, list):
+        return [task_of_video(video, expressions, videos=videos)]
+    raise UsageError("no manifest says what the videos are")
 
 
 def read_manifest(

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from pipeline.errors import StorageError, UsageError, VideoError
-from pipeline.manifest import read_manifest
+from pipeline.manifest import read_manifest, read_tasks
 from pipeline.report.run_file import annotation_of
 from pipeline.storage import join, list_names
 from pipeline.video.frames import FrameSelection
@@ -84,17 +84,16 @@ def find_footage(run: dict[str, Any], manifest: str | None = None, videos: str |
         UsageError: The manifest given, or the folder, cannot be read. One named in ``run.json`` may be gone.
     """
     configuration = annotation_of(run)
-    named = manifest or configuration.get("manifest")
-    if not isinstance(named, str):
-        problem = "no manifest says where the videos are; name it with --manifest"
-    else:
-        try:
-            tasks = read_manifest(named, videos=videos or (None if manifest else configuration.get("videos")))
-            return Footage({task.video_id: task.video for task in tasks})
-        except (UsageError, StorageError) as error:
-            if manifest is not None:
-                raise
-            problem = f"{error}; name the manifest with --manifest"
+    try:
+        if manifest is not None:
+            tasks = read_manifest(manifest, videos=videos)
+        else:  # the dataset may hold more than the last run was limited to
+            tasks = read_tasks({**configuration, "limit": None}, videos=videos)
+        return Footage({task.video_id: task.video for task in tasks})
+    except (UsageError, StorageError) as error:
+        if manifest is not None:
+            raise
+        problem = f"{error}; name the manifest with --manifest"
     if videos is None:
         logger.info("no videos: %s", problem)
         return Footage({}, problem)

@@ -1,21 +1,22 @@
-#!/usr/bin/env python3
 """The paper in miniature: the small model's weights under Sa2VA's procedure, Sa2VA-i's, and the steps between them.
 
 Draws the held-out clips that the model's card reports and prints J&F by kind of expression.
 """
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
 
-from pipeline import cli
+from pipeline.cli.options import Parser
+from pipeline.cli.program import run_program
 from pipeline.errors import UsageError
+
+PROGRAM = "python -m pipeline.workshop.compare_procedures"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(prog="compare_procedures.py", description=__doc__)
+    parser = Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--model", default="nano", help="nano (default) or the checkpoint of a training of your own")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="receives the clips and table.md")
     parser.add_argument("--videos", type=int, default=64, metavar="N", help="clips to draw (default: 64)")
@@ -46,5 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    sys.exit(cli.run("compare_procedures.py", main))
+    sys.exit(run_program(PROGRAM, main))

@@ -1,7 +1,5 @@
-#!/usr/bin/env python3
 """Draw a few clips, annotate them with the small model through Ray, and show what came out: table, picture, report."""
 
-import logging
 import shutil
 import sys
 from itertools import groupby
@@ -11,8 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import cli
+from pipeline.cli.options import Parser
+from pipeline.cli.program import run_program
 from pipeline.engine import cluster
+
+PROGRAM = "python -m pipeline.workshop.demo"
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
@@ -44,7 +45,7 @@ def _draw_sheet(rows: list[dict[str, Any]], videos: dict[str, str], target: Path
 
 def main() -> int:
     """Run the demo."""
-    parser = cli.Parser(prog="demo.py", description=__doc__)
+    parser = Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to (over)write")
     parser.add_argument("--clips", type=int, default=4)
     args = parser.parse_args()
@@ -85,5 +86,4 @@ def _score_and_report(clips: Path, dataset: Path, target: Path) -> Path:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    sys.exit(cli.run("demo.py", main))
+    sys.exit(run_program(PROGRAM, main))

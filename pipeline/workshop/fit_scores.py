@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Fit the weights of a track's score on drawn training clips, and measure on held-out ones how well it ranks tracks.
 
 Writes tracks-train.csv and tracks-test.csv (evidence and true J&F per track), ranking.md and ranking.svg, and prints
@@ -6,18 +5,20 @@ the constants for pipeline/model/score.py. Started again, tables that were made 
 """
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-from pipeline import cli
+from pipeline.cli.options import Parser
+from pipeline.cli.program import run_program
+
+PROGRAM = "python -m pipeline.workshop.fit_scores"
 
 TRAIN_SEED, TEST_SEED = 3, 1
 FRAMES, SHORT_FRAMES = (32, 40), (6, 8)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = cli.Parser(prog="fit_scores.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--model", default="nano", help="nano (default) or another checkpoint that knows the shapes")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="tables, plot, and drawn clips")
     parser.add_argument("--videos", type=int, default=60, metavar="N", help="clips of each split (default: 60)")
@@ -89,9 +90,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run the command and return its exit code."""
-    arguments = _arguments()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return cli.run("fit_scores.py", lambda: _fit(arguments))
+    return run_program(PROGRAM, lambda: _fit(_arguments()))
 
 
 if __name__ == "__main__":

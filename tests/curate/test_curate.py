@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 
-from pipeline.curate import Rules, curate
+from pipeline.curate import Rules
+from pipeline.curate.run import curate
 from pipeline.curate.select import (
     FAILED,
     LOW_SCORE,

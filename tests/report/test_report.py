@@ -198,7 +198,7 @@ def test_the_command(reported, tmp_path):
         ([], "--predictions"),
         (["--predictions", "/nowhere"], "nothing to do"),
         (["--predictions", "/nowhere", "--output", "r.html"], "not a mask dataset"),
-        (["--predictions", "/nowhere", "--output", "r.html", "--items", "0"], "--items is 0"),
+        (["--predictions", "/nowhere", "--output", "r.html", "--items", "0"], "items is 0"),
         (["--predictions", "/nowhere", "--output", "r.html", "--benchmark", "mevis"], "go together"),
     ],
 )

@@ -83,4 +83,4 @@ def test_an_iou_is_above_0_and_at_most_1(iou: float) -> None:
 def test_the_command_refuses_it_too() -> None:
     result = run_job("annotate", "--manifest", "m", "--model", "m", "--output", "o", "--merge-tracks", "2")
     assert result.returncode == 2
-    assert result.stderr.strip() == "annotate.py: merge_tracks is 2.0; it must be an IoU above 0 and at most 1"
+    assert result.stderr.strip() == "sa2va-i annotate: merge_tracks is 2.0; it must be an IoU above 0 and at most 1"

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measure the model on this machine: the published arrangement of the computation beside ours, with the same masks.
 
 Both run on the same video with the same weights; the run fails if their masks differ.
@@ -6,7 +5,6 @@ Both run on the same video with the same weights; the run fails if their masks d
 
 import argparse
 import json
-import logging
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline import cli
+from pipeline.cli.options import Parser
+from pipeline.cli.program import run_program
 from pipeline.errors import UsageError
+
+PROGRAM = "python -m pipeline.workshop.bench"
 
 EPILOG = """\
 The published arrangement decodes, resizes, grounds and encodes everything again for every expression; it is emulated
@@ -53,9 +54,7 @@ def _positive(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = cli.Parser(
-        prog="bench.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=PROGRAM, description=__doc__, epilog=EPILOG)
     parser.add_argument(
         "--model", default="nano", help="nano (default), random (as large, untrained), or as for annotate.py"
     )
@@ -211,15 +210,13 @@ def _work(args: argparse.Namespace) -> int:
         _write_report(report, args.json)
     failed = problems(report)
     for line in failed:
-        print(f"bench.py: {line}", file=sys.stderr)
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def main() -> int:
     """Parse, measure, print."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    args = _parser().parse_args()
-    return cli.run("bench.py", lambda: _work(args))
+    return run_program(PROGRAM, lambda: _work(_parser().parse_args()))
 
 
 if __name__ == "__main__":

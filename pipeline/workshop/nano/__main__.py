@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Train the small model that this repository carries, from nothing but drawn shapes."""
 
 import argparse
@@ -6,13 +5,16 @@ import logging
 import sys
 from pathlib import Path
 
-from pipeline import cli
+from pipeline.cli.options import Parser
+from pipeline.cli.program import run_program
 from pipeline.workshop.nano.plan import STAGES, Plan
+
+PROGRAM = "python -m pipeline.workshop.nano"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = cli.Parser(prog="train_nano.py", description=__doc__)
+    parser = Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR",
                         help="states and logs of the stages, and the finished model under DIR/checkpoint; "
                         "the same command again goes on where a stopped one was")  # fmt: skip
@@ -56,9 +58,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """Train; returns the exit code."""
-    arguments = parse()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return cli.run("train_nano.py", lambda: _train(arguments))
+    return run_program(PROGRAM, lambda: _train(parse()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,35 @@
+"""Make a Sa2VA-i checkpoint of a Sa2VA checkpoint and Meta's sam2_hiera_large.pt.
+
+Nothing is trained and nothing in either file is executed: the original mask decoder of SAM 2 is put beside the
+fine-tuned one, everything else is copied bit for bit.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pipeline.cli.terminal import print_line
+from pipeline.settings import CheckedSettings, Option
+
+EPILOG = "exit codes: 0 done; 2 bad usage; 3 could not convert\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CheckedSettings):
+    """Options."""
+
+    sa2va: Annotated[str, Option("DIR")]
+    """Sa2VA checkpoint."""
+    sam2: Annotated[str, Option("FILE")]
+    """Meta's sam2_hiera_large.pt."""
+    output: Annotated[str, Option("DIR")]
+    """Sa2VA-i checkpoint to write."""
+
+
+def run(options: Options) -> int:
+    """Convert."""
+    from pipeline.model.checkpoint.convert import convert
+
+    convert(Path(options.sa2va), Path(options.sam2), Path(options.output))
+    print_line(f"{options.output}: Sa2VA-i checkpoint written")
+    return 0

@@ -1,0 +1,50 @@
+"""Select the good rows of a mask dataset, split them by video, and write them as a dataset of their own."""
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated
+
+from pipeline.cli.terminal import print_line
+from pipeline.curate.rules import Rules
+from pipeline.settings import Option
+
+if TYPE_CHECKING:
+    from pipeline.curate.run import Curation
+
+EPILOG = """\
+rules are applied in this order: failed and no-object rows go; then --min-score; --min-area; duplicates (a sentence
+asked twice of a video, then the same masks on every frame; the row with the higher score stays); --max-per-video
+
+exit codes: 0 done; 2 bad usage; 3 could not run
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Rules):
+    """Datasets."""
+
+    predictions: Annotated[str, Option("OUT")]
+    """The mask dataset; path or URL."""
+    output: Annotated[str, Option("DIR")]
+    """The new dataset; path or URL."""
+
+
+def run(options: Options) -> int:
+    """Select and write."""
+    from pipeline.curate.run import curate
+
+    rules = Rules(**{field.name: getattr(options, field.name) for field in fields(Rules)})
+    _print(curate(options.predictions, options.output, rules), options.output)
+    return 0
+
+
+def _print(curation: "Curation", output: str) -> None:
+    before, after = curation.before, curation.after
+    print_line(f"{'':10}{'videos':>10}{'expressions':>14}{'rows':>10}")
+    print_line(f"{'before':10}{before.videos:>10}{before.expressions:>14}{before.rows:>10}")
+    print_line(f"{'after':10}{after.videos:>10}{after.expressions:>14}{after.rows:>10}")
+    for reason, rows in curation.dropped.items():
+        if rows:
+            print_line(f"dropped: {rows} rows, {reason}")
+    for split, counts in curation.splits.items():
+        print_line(f"{split}: {counts['rows']} rows of {counts['videos']} videos")
+    print_line(f"written to {output}")

@@ -134,7 +134,7 @@ def test_an_output_that_an_older_version_bound_to_max_side_goes_on(tmp_path: Pat
     out = tmp_path / "out"
     _begin(out, _config(out))
     run = json.loads((out / "run.json").read_text())
-    run["identity"]["max_side"], run["identity_hash"] = 8192, "of another rule"
+    run["identity"]["max_side"], run["identity_hash"], run["schema_version"] = 8192, "of another rule", "1"
     (out / "run.json").write_text(json.dumps(run))
     _begin(out, _config(out, max_side=100))
 

@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements-sam2.txt
 	@touch $@
 
 demo: install
-	$(BIN)/python -m pipeline.workshop.demo
+	$(BIN)/sa2va-i demo
 
 test: install check
 	$(BIN)/python -m pytest -m "not golden and not slow and not gpu"

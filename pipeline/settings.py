@@ -14,12 +14,11 @@ or :class:`Option`.
 """
 
 import ast
-import dataclasses
 import inspect
 import math
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -115,6 +114,11 @@ class Setting:
 
     def parsed(self, text: str) -> Any:  # noqa: ANN401 - a setting has any type
         """Text from the command line in a type of the field; the text itself where it is none of them."""
+        if self.types == (list,) and self.items is int:
+            try:
+                return [int(part) for part in text.split(",")]
+            except ValueError:
+                return text
         for kind in (int, float):
             if kind in self.types and str not in self.types:
                 try:
@@ -183,7 +187,7 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
             choices=tuple(kind.choices),
             items=kind.items,
             rules=tuple(kind.rules),
-            default=field.default,
+            default=field.default if field.default_factory is MISSING else field.default_factory(),
             group=(inspect.getdoc(owner) or "options").splitlines()[0].rstrip("."),
             option=kind.option,
         )
@@ -278,4 +282,4 @@ def _documented(body: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 def missing_settings(cls: type, given: dict[str, Any]) -> list[str]:
     """Names of the settings of ``cls`` that have no default and are not in ``given``."""
-    return [s.name for s in settings_of(cls) if s.default is dataclasses.MISSING and s.name not in given]
+    return [s.name for s in settings_of(cls) if s.default is MISSING and s.name not in given]

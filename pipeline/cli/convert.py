@@ -4,6 +4,7 @@ Nothing is trained and nothing in either file is executed: the original mask dec
 fine-tuned one, everything else is copied bit for bit.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,7 @@ def run(options: Options) -> int:
     """Convert."""
     from pipeline.model.checkpoint.convert import convert
 
+    logging.getLogger("pipeline.model.checkpoint").setLevel(logging.INFO)  # names each file; it takes minutes
     convert(Path(options.sa2va), Path(options.sam2), Path(options.output))
     print_line(f"{options.output}: Sa2VA-i checkpoint written")
     return 0

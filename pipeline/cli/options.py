@@ -1,9 +1,9 @@
 """Command-line options from the fields of a dataclass, and a dataclass from options and a YAML file."""
 
 import argparse
-import dataclasses
 import textwrap
 from collections.abc import Sequence
+from dataclasses import MISSING
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -69,10 +69,11 @@ def parse(cls: type[T], arguments: Sequence[str], *, prog: str, description: str
 
 def _add_option(section: argparse._ArgumentGroup, setting: Setting, text: str) -> None:
     text = text.rstrip(".").replace("%", "%%")
-    if "default:" not in text and setting.default not in (None, False, dataclasses.MISSING):
-        text += f" (default: {setting.default})"
-    if setting.default is dataclasses.MISSING:
+    if setting.default is MISSING:
         text += " (required)"
+    elif "default:" not in text and setting.default not in (None, False, []):
+        shown = ",".join(map(str, setting.default)) if isinstance(setting.default, list) else setting.default
+        text += f" (default: {shown})"
     kinds: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
     if setting.types == (bool,):
         kinds["action"] = "store_true"
@@ -80,7 +81,7 @@ def _add_option(section: argparse._ArgumentGroup, setting: Setting, text: str) -
         kinds["metavar"] = "{" + ",".join(setting.choices) + "}"
     else:
         kinds["metavar"] = setting.option.metavar or setting.name.upper()
-    if setting.types == (list,):
+    if setting.types == (list,) and setting.items is str:
         kinds["action"] = "append"
     if setting.option.positional:
         section.add_argument(setting.name, **kinds)

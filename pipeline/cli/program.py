@@ -5,13 +5,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pipeline.cli.options import Parser, parse
 from pipeline.cli.terminal import printable
 from pipeline.cli.verbs import VERBS, summary_of, verb_named
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PROGRAM = "sa2va-i"
 INTERRUPTED = 130
@@ -33,7 +35,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         sys.stdout.write(f"{PROGRAM} {_version()}\n")
         return 0
-    return run_program(f"{PROGRAM} {given[0]}" if given[0] in VERBS else PROGRAM, lambda: _run_verb(*given))
+    try:
+        verb = verb_named(given[0])
+    except UsageError as error:
+        sys.stderr.write(f"{PROGRAM}: {printable(error)}\n")
+        return error.exit_code
+    epilog = getattr(verb, "EPILOG", "")
+    return run_command(
+        f"{PROGRAM} {given[0]}", verb.Options, verb.run, given[1:], description=verb.__doc__, epilog=epilog
+    )
+
+
+def run_command(
+    program: str,
+    options: type[T],
+    run: Callable[[T], int],
+    arguments: Sequence[str],
+    *,
+    description: str | None,
+    epilog: str = "",
+) -> int:
+    """Read the options of a command, run it, and return the exit code.
+
+    Args:
+        program: What the command is called in its messages.
+        options: Dataclass of its options.
+        run: Does the work; returns the exit code.
+        arguments: From the command line.
+        description: Help text.
+        epilog: Text at the end of the help.
+    """
+
+    def work() -> int:
+        return run(parse(options, arguments, prog=program, description=(description or "").strip(), epilog=epilog))
+
+    return run_program(program, work)
 
 
 def run_program(program: str, work: Callable[[], int]) -> int:
@@ -58,13 +94,6 @@ def run_program(program: str, work: Callable[[], int]) -> int:
         log.exception("%s could not go on", program)
         sys.stderr.write(f"{program}: could not run: {type(error).__name__}: {printable(error)}\n")
         return PipelineError.exit_code
-
-
-def _run_verb(name: str, *arguments: str) -> int:
-    verb = verb_named(name)
-    description, epilog = (verb.__doc__ or "").strip(), getattr(verb, "EPILOG", "")
-    options: object = parse(verb.Options, arguments, prog=f"{PROGRAM} {name}", description=description, epilog=epilog)
-    return verb.run(options)
 
 
 def _help() -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import UsageError
 
-VERBS = ("annotate", "status", "evaluate", "export", "report", "curate", "convert")
+VERBS = ("demo", "annotate", "status", "evaluate", "export", "report", "curate", "convert")
 
 
 class Verb(Protocol):

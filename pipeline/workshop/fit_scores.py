@@ -4,36 +4,41 @@ Writes tracks-train.csv and tracks-test.csv (evidence and true J&F per track), r
 the constants for pipeline/model/score.py. Started again, tables that were made with the same model are reused.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pipeline.cli.options import Parser
-from pipeline.cli.program import run_program
+from pipeline.cli.program import run_command
+from pipeline.settings import CheckedSettings, Option, at_least
 
 PROGRAM = "python -m pipeline.workshop.fit_scores"
-
 TRAIN_SEED, TEST_SEED = 3, 1
 FRAMES, SHORT_FRAMES = (32, 40), (6, 8)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = Parser(prog=PROGRAM, description=__doc__)
-    parser.add_argument("--model", default="nano", help="nano (default) or another checkpoint that knows the shapes")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="tables, plot, and drawn clips")
-    parser.add_argument("--videos", type=int, default=60, metavar="N", help="clips of each split (default: 60)")
-    parser.add_argument("--procedure", choices=("sa2va-i", "sa2va"), default="sa2va-i")
-    parser.add_argument("--num-keyframes", type=int, default=5, metavar="K")
-    parser.add_argument("--short", action="store_true", help="clips of a few frames, to see that it runs")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    arguments = parser.parse_args()
-    for name in ("videos", "num_keyframes", "threads"):
-        if getattr(arguments, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(arguments, name)}")
-    return arguments
+@dataclass(frozen=True, kw_only=True)
+class Options(CheckedSettings):
+    """Options."""
+
+    model: str = "nano"
+    """The included small model (nano), or another checkpoint that knows the shapes."""
+    output: Annotated[str, Option("DIR")]
+    """Tables, plot, and drawn clips."""
+    videos: Annotated[int, at_least(1), Option("N")] = 60
+    """Clips of each split."""
+    procedure: Literal["sa2va-i", "sa2va"] = "sa2va-i"
+    """How masks are made."""
+    num_keyframes: Annotated[int, at_least(1), Option("K")] = 5
+    """Frames that the language model sees."""
+    short: bool = False
+    """Clips of a few frames, to see that it runs."""
+    threads: Annotated[int, at_least(1), Option("N")] = 1
+    """CPU threads."""
 
 
-def _fit(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
+    """Draw, segment, fit, report."""
     import torch
 
     from pipeline.errors import UsageError
@@ -52,11 +57,11 @@ def _fit(arguments: argparse.Namespace) -> int:
     from pipeline.workshop.shapes.benchmark import write_benchmark
     from pipeline.workshop.shapes.vocabulary import Split
 
-    torch.set_num_threads(arguments.threads)
-    directory, output = fetch_model(pin_model(arguments.model)), arguments.output
-    frames = SHORT_FRAMES if arguments.short else FRAMES
+    torch.set_num_threads(options.threads)
+    directory, output = fetch_model(pin_model(options.model)), Path(options.output)
+    frames = SHORT_FRAMES if options.short else FRAMES
     made_by = " ".join(
-        map(str, (fingerprint(directory), arguments.procedure, arguments.num_keyframes, arguments.videos, frames))
+        map(str, (fingerprint(directory), options.procedure, options.num_keyframes, options.videos, frames))
     )
 
     def tracks_of(split: Split, seed: int) -> list[RankedTrack]:
@@ -65,12 +70,12 @@ def _fit(arguments: argparse.Namespace) -> int:
         table, note = output / f"tracks-{split}.csv", output / f"tracks-{split}.made-by"
         if table.is_file() and note.is_file() and note.read_text() == made_by:
             return read_tracks(table)
-        clips = output / f"clips-{split}-{arguments.videos}-{frames[1]}"
+        clips = output / f"clips-{split}-{options.videos}-{frames[1]}"
         if not (clips / "kinds.json").is_file():
-            write_benchmark(clips, num_videos=arguments.videos, seed=seed, split=split, num_frames=frames)
-        print(f"segmenting {arguments.videos} clips of the {split} split ...", flush=True)
+            write_benchmark(clips, num_videos=options.videos, seed=seed, split=split, num_frames=frames)
+        print(f"segmenting {options.videos} clips of the {split} split ...", flush=True)
         found = collect_tracks(
-            Sa2VA.from_checkpoint(directory), ShapesBenchmark(clips), arguments.procedure, arguments.num_keyframes
+            Sa2VA.from_checkpoint(directory), ShapesBenchmark(clips), options.procedure, options.num_keyframes
         )
         write_tracks(table, found)
         note.write_text(made_by)
@@ -79,7 +84,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     train, test = tracks_of("train", TRAIN_SEED), tracks_of("test", TEST_SEED)
     if not train or not test:
-        raise UsageError(f"{arguments.model}: finds no object in the drawn clips, so there is nothing to fit")
+        raise UsageError(f"{options.model}: finds no object in the drawn clips, so there is nothing to fit")
     weights, bias = fit_weights(train)
     text = report(train, test, weights, bias)
     (output / "ranking.md").write_text(text, encoding="utf-8")
@@ -88,10 +93,5 @@ def _fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def main() -> int:
-    """Run the command and return its exit code."""
-    return run_program(PROGRAM, lambda: _fit(_arguments()))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(PROGRAM, Options, run, sys.argv[1:], description=__doc__))

@@ -52,8 +52,8 @@ def write_demo(
     return manifest
 
 
-def write_mp4(path: Path, frames: npt.NDArray[np.uint8]) -> None:
-    """Encode frames [T, H, W, 3] (even sides) as H.264."""
+def write_mp4(path: Path, frames: npt.NDArray[np.uint8], *, crf: int = 10) -> None:
+    """Encode frames [T, H, W, 3] (even sides) as H.264; a larger ``crf`` makes smaller files."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def write_mp4(path: Path, frames: npt.NDArray[np.uint8]) -> None:
         stream = container.add_stream("libx264", rate=_FRAMES_PER_SECOND)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "10", "preset": "veryfast"}
+        stream.options = {"crf": str(crf), "preset": "veryfast" if crf <= 10 else "veryslow"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

@@ -1,1 +1,1 @@
-"""How a run scales: loads, a model of the two pools, the real graph with sleeping stages, and the cost of planning."""
+"""How a run scales, without GPUs: the real graph with stages that sleep, and what planning large manifests costs."""

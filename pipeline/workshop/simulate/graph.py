@@ -4,14 +4,13 @@ The actors here import neither torch nor a model, so that many fit a small machi
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from pipeline.engine.placement import Pool
-from pipeline.workshop.simulate.load import Clip, Costs
-from pipeline.workshop.simulate.model import bottleneck_s
+from pipeline.workshop.simulate.load import LOADS, Clip, Costs, longest_first, split_long
 
 SCHEMA = pa.schema(
     [("frames", pa.int64()), ("expressions", pa.int64()), ("begin", pa.float64()), ("end", pa.float64())]
@@ -26,19 +25,31 @@ class Measured:
     """What a run of sleeping stages showed.
 
     Attributes:
-        seconds: From the first video's start to the last one's end; starting actors is not in it.
-        efficiency: As :class:`pipeline.workshop.simulate.model.Prediction` has it.
+        load: Name of the load.
+        gpus: Logical GPUs, each with one grounder and one segmenter.
+        videos: Number of videos.
+        seconds: From the first video's start to the last one's end, without the start of the actors.
+        efficiency: Share of that time in which the workers of the pool with more work do useful work.
     """
 
+    load: str
+    gpus: int
+    videos: int
     seconds: float
     efficiency: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.load:12} {self.gpus:5d} GPUs {self.videos:8d} videos {self.seconds:8.1f} s "
+            f"efficiency {self.efficiency:.1%}"
+        )
 
 
 class Sleep:
     """A worker that takes as long as the real one would.
 
     Args:
-        costs: Of a video.
+        costs: Seconds that a video takes.
         stage: ``ground`` or ``segment``.
     """
 
@@ -55,12 +66,37 @@ class Sleep:
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> Measured:
-    """Run ``clips`` through the pipeline's own pools on the Ray cluster that this process is connected to.
+def measure_loads(sizes: Sequence[int], *, videos_per_gpu: int, scale: float) -> Iterator[Measured]:
+    """Run every load on clusters of every size, one after the other, on the Ray that this process is connected to.
 
     Args:
-        clips: In order.
-        costs: Of a video.
+        sizes: Logical GPUs.
+        videos_per_gpu: Videos of a load for each GPU.
+        scale: Factor on all costs.
+    """
+    costs = Costs().scaled(scale)
+    for load, make in LOADS.items():
+        for gpus in sizes:
+            clips = make(gpus * videos_per_gpu)
+            # as the job hands them out, which leaves the order alone where one worker does them all
+            handed_out = longest_first(split_long(clips, gpus), costs) if gpus > 1 else list(clips)
+            seconds = measure_graph(handed_out, costs, pairs=gpus)
+            # what parts of a video do twice is no useful work
+            useful = bottleneck_s(clips, costs, pairs=gpus)
+            yield Measured(load=load, gpus=gpus, videos=len(clips), seconds=seconds, efficiency=useful / seconds)
+
+
+def bottleneck_s(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> float:
+    """The time that no schedule can beat: the work of the fuller pool, spread evenly over its workers."""
+    return max(sum(map(costs.ground_s, clips)), sum(map(costs.segment_s, clips))) / pairs
+
+
+def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> float:
+    """Run ``clips`` through the pipeline's own pools; seconds from the first video's start to the last one's end.
+
+    Args:
+        clips: Videos in the order in which they are handed out.
+        costs: Seconds that a video takes.
         pairs: Logical GPUs, each with one grounder and one segmenter.
     """
     from ray.data import DataContext
@@ -80,6 +116,4 @@ def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> Measure
     done = list(segmented.iter_rows())
     if len(done) != len(clips):
         raise RuntimeError(f"{len(done)} of {len(clips)} videos came back")
-    seconds = max(row["end"] for row in done) - min(row["begin"] for row in done)
-    fastest = bottleneck_s(clips, costs, grounders=pairs, segmenters=pairs)
-    return Measured(seconds=seconds, efficiency=fastest / seconds)
+    return max(row["end"] for row in done) - min(row["begin"] for row in done)

@@ -71,8 +71,7 @@ LOADS = {"mevis": mevis_like, "long-tailed": long_tailed}
 def split_long(clips: Sequence[Clip], workers: int) -> list[Clip]:
     """Split the expressions of videos that alone would keep one worker busy for longer than a fair share.
 
-    A part encodes the frames again, so a video is split only as far as that is the smaller evil; by the same rule as
-    the real job's.
+    A part encodes the frames again, so a video is split only as far as that pays, by the same rule as in the real job.
     """
     average = sum(work_of(clip.frames, clip.expressions) for clip in clips) / workers
     return [part for clip in clips for part in _parts(clip, average)]

@@ -1,8 +1,7 @@
 """The promise on speed: at most 0.3 of a plain whole-frame implementation, with the same numbers."""
 
-import whole_frame_oracle as oracle
-
 from pipeline.workshop.bench.evaluation_benchmark import evaluation_benchmark
+from tests.evaluation import whole_frame_oracle as oracle
 
 
 def test_a_third_of_the_time_of_whole_frames_at_most():

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from pipeline.manifest import read_manifest
 from pipeline.workshop.shapes.benchmark import make_video, write_benchmark
 from pipeline.workshop.shapes.demo import write_demo
 from pipeline.workshop.shapes.vocabulary import KINDS
+from tests.conftest import run_workshop
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,16 @@ def test_the_demo_has_a_manifest_frames_a_video_file_and_ground_truth(tmp_path):
     assert np.abs(picture - frames[3]).mean() < 15  # noise suffers, the picture does not
     for line in lines:
         assert meta[line["video_id"]]["expressions"][line["expression_id"]]["exp"] == line["expression"]
+
+
+def test_the_program_draws_a_tree_with_absent_expressions(tmp_path):
+    arguments = ["--seed", "5", "--videos", "2", "--min-frames", "4", "--max-frames", "6"]
+    done = run_workshop("shapes", "--output", tmp_path / "a", *arguments)
+    assert done.returncode == 0, done.stderr
+    tasks = read_manifest(str(tmp_path / "a" / "meta_expressions.json"))
+    meta = read(tmp_path / "a", "meta_expressions.json")["videos"]
+    assert [task.video_id for task in tasks] == list(meta)
+    for video in meta.values():
+        assert any(not expression["anno_id"] for expression in video["expressions"].values())
+        assert any(expression["anno_id"] for expression in video["expressions"].values())
+    assert run_workshop("shapes", "--output", tmp_path / "b", "--min-frames", "50").returncode == 2

@@ -1,6 +1,8 @@
 """Run-length masks: exact both ways, and safe on anything a stranger's file may hold."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from pipeline.dataset import areas_and_bboxes, decode_mask, decode_masks, encode_masks, validate_rle
+from pipeline.masks import areas_and_bboxes, decode_mask, decode_masks, encode_masks, validate_rle
 
 QUICK = settings(max_examples=int(os.environ.get("FUZZ_EXAMPLES", "100")), deadline=None)
 CLIPS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, max_side=13))
@@ -136,3 +138,10 @@ def test_a_mask_of_another_size_names_its_frame():
     rles = encode_masks(np.ones((2, 3, 4), bool))
     with pytest.raises(ValueError, match=r"frame 1: size is \[3, 4\], expected \[4, 3\]"):
         decode_masks([None, rles[1]], 4, 3)
+
+
+def test_importing_the_codec_does_not_import_the_storage_stack() -> None:
+    heavy = ["fsspec", "pandas", "psutil", "yaml", "torch"]
+    code = f"import sys, pipeline.masks; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

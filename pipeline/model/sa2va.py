@@ -12,14 +12,17 @@ from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
 from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.model.config import ModelConfig
+from pipeline.model.ground import ground_video, keyframes_of
 from pipeline.model.grounder import Grounder
-from pipeline.model.inference import SegmentOptions, ground_video, keyframes_of
 from pipeline.model.procedure import Procedure, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
+from pipeline.model.rows import mask_rows
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
+from pipeline.model.sam2.stream import SegmentOptions
+from pipeline.model.segment import Track, segment_video
 from pipeline.model.tokenizer import load_tokenizer
-from pipeline.model.tracks import Track, segment_tracks
+from pipeline.schema import MaskRow
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
 
@@ -29,13 +32,13 @@ MODIFIED = SAM2_PREFIX + "sam_mask_decoder_modified."
 
 @dataclass(frozen=True, kw_only=True)
 class ExpressionMasks:
-    """The answer to one expression of a video.
+    """What one expression of a video refers to.
 
     Attributes:
         expression: As asked.
-        answer: What the language model said.
+        answer: The language model's reply.
         tracks: One per ``[SEG]`` of the answer; empty if it named no object.
-        frame_names: Names of the frames the tracks have entries for.
+        frame_names: Names of the frames; the tracks have one entry for each.
         keyframes: Indices of the frames the language model saw.
         height: Of the masks, pixels.
         width: Of the masks, pixels.
@@ -49,15 +52,55 @@ class ExpressionMasks:
     height: int
     width: int
 
+    def rows(self, *, video_id: str, expression_id: str) -> list[MaskRow]:
+        """The rows of the mask dataset: one per track, or one ``no_object`` row."""
+        return mask_rows(
+            video_id=video_id,
+            expression_id=expression_id,
+            expression=self.expression,
+            answer=self.answer,
+            tracks=self.tracks,
+            frame_names=self.frame_names,
+            keyframes=self.keyframes,
+            height=self.height,
+            width=self.width,
+        )
+
+
+class VideoMasks(list[ExpressionMasks]):
+    """What each expression of a video refers to, in the order they were asked."""
+
+    def rows(self, *, video_id: str, expression_ids: Sequence[str] | None = None) -> list[MaskRow]:
+        """The video's rows of the mask dataset, as ``DatasetWriter.commit`` takes them.
+
+        Args:
+            video_id: Unique per video.
+            expression_ids: Unique within the video, one per expression; ``None`` numbers them 0, 1, ...
+
+        Raises:
+            ValueError: ``expression_ids`` has another length than the result.
+        """
+        ids = [str(number) for number in range(len(self))] if expression_ids is None else expression_ids
+        return [
+            row
+            for result, expression_id in zip(self, ids, strict=True)
+            for row in result.rows(video_id=video_id, expression_id=expression_id)
+        ]
+
 
 class Sa2VA:
     """Sa2VA-i (or Sa2VA) in one process.
 
     Example:
-        >>> model = Sa2VA.from_checkpoint("Sa2VA-i-1B")
-        >>> dog, = model.segment("dog.mp4", ["the dog that jumps"])
-        >>> dog.answer, len(dog.tracks[0].masks)
-        ('Sure, [SEG].<|im_end|>', 92)
+        >>> from pipeline.dataset import DatasetWriter
+        >>> from pipeline.model.sa2va import Sa2VA
+        >>> model = Sa2VA.from_checkpoint("Sa2VA-i-1B")  # a folder with config.json and *.safetensors
+        >>> result = model.segment("dog.mp4", ["the dog that jumps", "the ball"])
+        >>> result[0].answer
+        'Sure, [SEG].<|im_end|>'
+        >>> result[0].tracks[0].areas[:3]  # pixels of the dog on the first frames
+        [14205, 14318, 14377]
+        >>> DatasetWriter("out").commit(result.rows(video_id="dog"))
     """
 
     def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
@@ -94,7 +137,7 @@ class Sa2VA:
         procedure: str | Procedure = "sa2va-i",
         num_keyframes: int = 5,
         options: SegmentOptions | None = None,
-    ) -> list[ExpressionMasks]:
+    ) -> VideoMasks:
         """Masks for every expression of a video; the video is decoded and encoded once for all of them.
 
         Args:
@@ -120,9 +163,9 @@ class Sa2VA:
         procedure: Procedure,
         num_keyframes: int,
         options: SegmentOptions | None,
-    ) -> list[ExpressionMasks]:
+    ) -> VideoMasks:
         groundings = ground_video(self.grounder, source, expressions, procedure, num_keyframes)
-        tracks = segment_tracks(
+        tracks = segment_video(
             self.segmenter,
             source,
             [grounding.prompts for grounding in groundings],
@@ -131,18 +174,18 @@ class Sa2VA:
             num_keyframes,
             options,
         )
-        return [
+        return VideoMasks(
             ExpressionMasks(
                 expression=expression,
                 answer=grounding.answer,
-                tracks=found,
+                tracks=expression_tracks,
                 frame_names=source.frame_names,
                 keyframes=keyframes_of(source, procedure, num_keyframes),
                 height=source.height,
                 width=source.width,
             )
-            for expression, grounding, found in zip(expressions, groundings, tracks, strict=True)
-        ]
+            for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)
+        )
 
 
 def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:

@@ -1,6 +1,6 @@
-"""How much to trust a track: five pieces of evidence that making it leaves behind, and one number made of them.
+"""How far a track can be trusted: five pieces of evidence, and one number computed from them.
 
-Nothing here costs a pass through a model: the evidence is read off what is on the host anyway.
+Nothing here costs a pass through a model: segmenting the video has computed the evidence anyway.
 """
 
 import math
@@ -14,11 +14,11 @@ from pipeline.schema import Rle
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What speaks for a track, each number 0..1 and more of it better."""
+class TrackEvidence:
+    """Signs that a track is good; each is a number 0..1, and higher is better."""
 
     seg_probability: float
-    """Probability the language model gave the object's ``[SEG]`` token."""
+    """Probability the language model gave to the object's ``[SEG]`` token."""
     predicted_iou: float
     """IoU that the fine-tuned decoder predicts for its first masks, mean over keyframes."""
     presence: float
@@ -29,18 +29,18 @@ class Evidence:
     """How steadily area and speed go from frame to frame; 1 for a single frame."""
 
 
-WEIGHTS = Evidence(seg_probability=0.0, predicted_iou=2.41, presence=0.0, agreement=2.16, stability=0.54)
+WEIGHTS = TrackEvidence(seg_probability=0.0, predicted_iou=2.41, presence=0.0, agreement=2.16, stability=0.54)
 """Weight of each piece of evidence, fitted on the small model's training clips (``pipeline.workshop.fit_scores``).
 
-Beside the other three, the first and the third told nothing there: the small model is sure of nearly every answer.
+Two weights are 0 because the small model is sure of nearly every answer: they added nothing to the other three.
 """
 
 BIAS = -3.19
-"""Log-odds of a track that nothing speaks for."""
+"""Log-odds of a track without any evidence."""
 
 
-def track_score(evidence: Evidence, weights: Evidence = WEIGHTS, bias: float = BIAS) -> float:
-    """The track's J&F as the evidence lets expect it, 0..1: a logistic function of the weighted evidence.
+def track_score(evidence: TrackEvidence, weights: TrackEvidence = WEIGHTS, bias: float = BIAS) -> float:
+    """The track's expected J&F given the evidence, 0..1: a logistic function of the weighted evidence.
 
     No weight is negative, so that more evidence never lowers the score.
     """
@@ -57,24 +57,24 @@ def gather_evidence(
     keyframes: Sequence[int],
     seg_probability: float,
     keyframe_ious: Sequence[float] | np.ndarray,
-) -> Evidence:
+) -> TrackEvidence:
     """Evidence for one track.
 
     Args:
-        masks: One run-length encoding per frame, none where the object is absent.
+        masks: One run-length encoding per frame, ``None`` where the object is absent.
         areas: Pixels per frame.
         bboxes: ``[x, y, width, height]`` per frame.
         scores: Presence confidence per frame.
         keyframes: Indices of the frames with first masks.
-        seg_probability: Of the object's ``[SEG]`` token.
+        seg_probability: Probability of the object's ``[SEG]`` token.
         keyframe_ious: Predicted IoU of the first mask on each keyframe.
     """
-    return Evidence(
-        seg_probability=_share(seg_probability),
-        predicted_iou=_share(float(np.mean(keyframe_ious))),
-        presence=_share(_presence(areas, scores, keyframes)),
-        agreement=_share(_agreement(masks, keyframes)),
-        stability=_share(_stability(areas, bboxes)),
+    return TrackEvidence(
+        seg_probability=_clipped(seg_probability),
+        predicted_iou=_clipped(float(np.mean(keyframe_ious))),
+        presence=_clipped(_presence(areas, scores, keyframes)),
+        agreement=_clipped(_agreement(masks, keyframes)),
+        stability=_clipped(_stability(areas, bboxes)),
     )
 
 
@@ -86,13 +86,13 @@ def _presence(areas: Sequence[int], scores: Sequence[float], keyframes: Sequence
 
 
 def _agreement(masks: Sequence[Rle | None], keyframes: Sequence[int]) -> float:
-    """Overlap of first masks with the frames beside them, as a share of the overlap of those with the next ones.
+    """IoU of first masks with the frames next to them, relative to the IoU of those with the frames after.
 
-    On a keyframe itself the final mask is the first mask, whatever the tracker thinks of it. Beside it the tracker
-    speaks, and what it says differs by the object's motion too; the step after that one tells by how much.
+    On a keyframe the final mask is the first mask, so the tracker's opinion shows on the frame next to it only. That
+    frame also differs by the object's motion; the IoU of the following pair of frames estimates by how much.
     """
     known = set(keyframes)
-    found = []
+    ratios = []
     for keyframe in keyframes:
         for step in (-1, 1):
             near, far = keyframe + step, keyframe + 2 * step
@@ -100,8 +100,8 @@ def _agreement(masks: Sequence[Rle | None], keyframes: Sequence[int]) -> float:
                 continue
             usual = _overlap(masks[near], masks[far]) if 0 <= far < len(masks) and far not in known else 1.0
             overlap = _overlap(masks[keyframe], masks[near])
-            found.append(min(1.0, overlap / usual) if usual else overlap)
-    return float(np.mean(found)) if found else 1.0
+            ratios.append(min(1.0, overlap / usual) if usual else overlap)
+    return float(np.mean(ratios)) if ratios else 1.0
 
 
 def _overlap(one: Rle | None, other: Rle | None) -> float:
@@ -111,10 +111,10 @@ def _overlap(one: Rle | None, other: Rle | None) -> float:
 
 
 def _stability(areas: Sequence[int], bboxes: Sequence[Sequence[float] | None]) -> float:
-    """One minus the root mean square of what changes between frames that both show the object.
+    """One minus the root mean square of the changes between consecutive frames that both show the object.
 
-    Squares let one sudden change count for more than many small ones. Steady motion is no change: the centre's speed is
-    compared with the frame before, in diagonals of the box.
+    A change is one of area, or of the speed of the box's centre (in diagonals of the box): steady motion is no change.
+    Because of the squares one sudden change counts for more than many small ones.
     """
     area = np.asarray(areas, np.float64)
     if not (area > 0).any():
@@ -133,5 +133,5 @@ def _stability(areas: Sequence[int], bboxes: Sequence[Sequence[float] | None]) -
     return float(1 - np.sqrt(np.mean((1 - ratio * steady)[both] ** 2)))
 
 
-def _share(value: float) -> float:
+def _clipped(value: float) -> float:
     return min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0

@@ -14,8 +14,8 @@ from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
 from pipeline.manifest.checks import expression_problem
+from pipeline.model.ground import ground_video
 from pipeline.model.grounder import Grounder, Grounding
-from pipeline.model.inference import ground_video
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask

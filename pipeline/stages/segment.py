@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 from ray.actor import ActorHandle
@@ -16,12 +16,14 @@ from pipeline.engine.metrics import StageMetrics
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
-from pipeline.model.inference import SegmentOptions, keyframes_of
+from pipeline.model.ground import keyframes_of
+from pipeline.model.rows import mask_rows
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
-from pipeline.model.tracks import Track, segment_tracks
-from pipeline.schema import Expression, MaskRow, Status, failed_rows
+from pipeline.model.sam2.stream import SegmentOptions
+from pipeline.model.segment import Track, segment_video
+from pipeline.schema import MaskRow, failed_rows
 from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
 from pipeline.video.frames import FrameSource
 from pipeline.video.isolated import IsolatedDecoder
@@ -85,7 +87,7 @@ class Segment:
         """A video's rows, and which of them were given the track of another one because it is similar."""
         task = video.task
         with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
-            tracks = segment_tracks(
+            tracks = segment_video(
                 self.segmenter,
                 source,
                 video.prompts,
@@ -95,9 +97,8 @@ class Segment:
                 self.options,
             )
             rows = []
-            for i, (expression, found) in enumerate(zip(task.expressions, tracks, strict=True)):
-                base = self._row(video, expression, i, source)
-                rows += [_with_track(base, number, track) for number, track in enumerate(found)] or [base]
+            for i, expression_tracks in enumerate(tracks):
+                rows += self._rows(video, i, expression_tracks, source)
             return rows, self._shared(video, tracks) if self.options.merge_tracks is not None else {}
 
     def _shared(self, video: GroundedVideo, tracks: list[list[Track]]) -> dict[RowKey, RowKey]:
@@ -109,32 +110,21 @@ class Segment:
             if track.shared_with is not None
         }
 
-    def _row(self, video: GroundedVideo, expression: Expression, i: int, source: FrameSource) -> MaskRow:
-        """The row of an expression without objects: all masks null, or failed if it could not be asked."""
-        if video.expression_errors[i]:
-            return MaskRow(
-                video_id=video.task.video_id,
-                expression_id=expression.expression_id,
-                expression=expression.text,
-                status=Status.FAILED,
-                error=video.expression_errors[i],
-            )
-        length = len(source)
-        return MaskRow(
+    def _rows(self, video: GroundedVideo, i: int, tracks: list[Track], source: FrameSource) -> list[MaskRow]:
+        """The rows of the video's expression number ``i``."""
+        expression, error = video.task.expressions[i], video.expression_errors[i]
+        if error:
+            return failed_rows(replace(video.task, expressions=(expression,)), error)
+        return mask_rows(
             video_id=video.task.video_id,
             expression_id=expression.expression_id,
             expression=expression.text,
-            status=Status.NO_OBJECT,
             answer=video.answers[i],
+            tracks=tracks,
+            frame_names=source.frame_names,
+            keyframes=keyframes_of(source, self.procedure, self.settings.config.num_keyframes),
             height=source.height,
             width=source.width,
-            frames=list(source.frame_names),
-            keyframes=keyframes_of(source, self.procedure, self.settings.config.num_keyframes),
-            masks=[None] * length,
-            areas=[0] * length,
-            bboxes=[None] * length,
-            scores=[0.0] * length,
-            score=0.0,
         )
 
 
@@ -155,10 +145,3 @@ def _made(rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) ->
         frames=max((len(row.frames) for row in rows), default=0),
         masks=sum(mask is not None for row in rows for mask in row.masks),
     )
-
-
-def _with_track(base: MaskRow, object_id: int, track: Track) -> MaskRow:
-    values = {name: getattr(base, name) for name in MaskRow.__dataclass_fields__}
-    values |= {"status": Status.OK, "object_id": object_id, "masks": track.masks, "areas": track.areas}
-    values |= {"bboxes": track.bboxes, "scores": track.scores, "score": track.score}
-    return MaskRow(**values)

@@ -7,7 +7,8 @@ def uniform_keyframes(num_frames: int, count: int) -> list[int]:
     """Spread ``count`` keyframes evenly over a video, as the Sa2VA-i reference does.
 
     The real-valued positions are truncated, not rounded. A video shorter than ``count`` gives duplicates (3 frames,
-    5 keyframes: ``[0, 0, 1, 1, 2]``); they are kept, because the reference uses them downstream.
+    5 keyframes: ``[0, 0, 1, 1, 2]``), as in the list of sampled frames that the published code reports. They change no
+    mask, since the same frame gives the same result: :func:`pipeline.model.ground.keyframes_of` drops them.
 
     Args:
         num_frames: Frames of the video, at least 1.

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from pipeline.masks import encode_masks
-from pipeline.model.inference import propagate
+from pipeline.model.ground import keyframes_of
 from pipeline.model.procedure import procedure_named
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.sam2.frame import FrameFeatures
-from pipeline.model.sam2.propagation import FrameMasks, Propagation
+from pipeline.model.sam2.propagation import FrameMasks
 from pipeline.model.sam2.segmenter import Segmenter, masks_at
+from pipeline.model.sam2.stream import MaskStream
 from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
@@ -153,11 +154,11 @@ def _segment(
     arrays: dict[str, np.ndarray],
     segs: list[tuple[int, int]],
 ) -> dict[tuple[int, int], dict[str, Any]]:
-    seen: list[Propagation] = []
-    procedure, count = procedure_named(case.procedure), case.golden["sample_num_frames"]
-    frames = list(propagate(model.segmenter, source, prompts, procedure, count, on_propagation=seen.append))
-    keyframes = sorted(seen[0].keyframe_indices)
-    firsts = [seen[0].first_masks(index) for index in keyframes]
+    procedure = procedure_named(case.procedure)
+    keyframes = keyframes_of(source, procedure, case.golden["sample_num_frames"])
+    stream = MaskStream(model.segmenter, source, prompts, procedure, keyframes)
+    frames = list(stream.logits())
+    firsts = [stream.propagation.first_masks(index) for index in keyframes]
     height, width, side = source.height, source.width, model.segmenter.config.image_size
     final = [masks_at(frame.logits, height, width, through=side).cpu().numpy() for frame in frames]
     first = [masks_at(masks.logits, height, width).cpu().numpy() for masks in firsts]

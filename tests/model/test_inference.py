@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.model.inference import propagate, segment_video
 from pipeline.model.procedure import SA2VA, SA2VA_I
 from pipeline.model.sa2va import Sa2VA
+from pipeline.model.sam2.propagation import ObjectBatch
+from pipeline.model.sam2.stream import MaskStream, SegmentOptions
 from pipeline.video.source import open_video
+
+KEYFRAMES = [0, 3, 5, 7]
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +42,17 @@ def test_expressions_together_give_the_masks_they_give_alone(model: Sa2VA, clips
 
 
 def test_batches_of_frames_and_objects_change_nothing(model: Sa2VA, clips: Path) -> None:
-    from pipeline.model.inference import SegmentOptions
-
     prompts = np.random.default_rng(0).normal(size=(3, model.segmenter.config.d_model)).astype(np.float32)
     with open_video(str(clips / "JPEGImages/clip0")) as source:
-        plain = list(segment_video(model.segmenter, source, prompts, SA2VA_I, 5))
+        plain = list(MaskStream(model.segmenter, source, prompts, SA2VA_I, KEYFRAMES).masks())
         options = SegmentOptions(frames_per_batch=3, max_objects=2)
-        batched = list(segment_video(model.segmenter, source, prompts, SA2VA_I, 5, options=options))
+        batched = list(MaskStream(model.segmenter, source, prompts, SA2VA_I, KEYFRAMES, options).masks())
     assert [frame.index for frame in batched] == list(range(8))
     for one, other in zip(plain, batched, strict=True):
         assert (one.masks != other.masks).mean() < 1e-3
 
 
 def test_a_batch_that_does_not_fit_in_gpu_memory_is_halved(model: Sa2VA, clips: Path, monkeypatch) -> None:
-    from pipeline.model.sam2.propagation import ObjectBatch
-
     track, split, sizes, allocated = ObjectBatch.track, ObjectBatch.split, [], []
 
     def small_gpu(self, index, features):
@@ -72,9 +71,14 @@ def test_a_batch_that_does_not_fit_in_gpu_memory_is_halved(model: Sa2VA, clips: 
 
     prompts = np.random.default_rng(1).normal(size=(4, model.segmenter.config.d_model)).astype(np.float32)
     with open_video(str(clips / "JPEGImages/clip0")) as source:
-        expected = [frame.logits for frame in propagate(model.segmenter, source, prompts, SA2VA_I, 3)]
+
+        def logits() -> list[torch.Tensor]:
+            stream = MaskStream(model.segmenter, source, prompts, SA2VA_I, KEYFRAMES)
+            return [frame.logits for frame in stream.logits()]
+
+        expected = logits()
         monkeypatch.setattr(ObjectBatch, "track", small_gpu)
-        halved = [frame.logits for frame in propagate(model.segmenter, source, prompts, SA2VA_I, 3)]
+        halved = logits()
     assert sizes[0] == 4
     assert set(sizes[1:]) == {2}
     for one, other in zip(expected, halved, strict=True):
@@ -84,10 +88,9 @@ def test_a_batch_that_does_not_fit_in_gpu_memory_is_halved(model: Sa2VA, clips: 
 PEAK = """
 import sys, resource, numpy as np, torch
 torch.set_num_threads(1)
-from pipeline.model.inference import segment_video
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.tracks import collect_tracks
+from pipeline.model.sam2.stream import MaskStream
 
 class Noise:
     "A video that exists one frame at a time."
@@ -100,8 +103,9 @@ class Noise:
 
 model = Sa2VA.from_checkpoint(sys.argv[1])
 prompts = np.random.default_rng(0).normal(size=(2, model.segmenter.config.d_model)).astype(np.float32)
-frames = segment_video(model.segmenter, Noise(int(sys.argv[2])), prompts, SA2VA_I, 5)
-print(sum(1 for _ in frames), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+length = int(sys.argv[2])
+stream = MaskStream(model.segmenter, Noise(length), prompts, SA2VA_I, [i * (length - 1) // 4 for i in range(5)])
+print(sum(1 for _ in stream.masks()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.model.inference import SegmentOptions, segment_video
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.sam2.frame import FrameFeatures
+from pipeline.model.sam2.stream import MaskStream, SegmentOptions
 
 
 class Recorder:
@@ -52,7 +52,8 @@ def test_order_of_work(model: Sa2VA, monkeypatch: pytest.MonkeyPatch, batch: int
     monkeypatch.setattr(model.segmenter, "encode", noted)
     prompts = np.random.default_rng(0).normal(size=(1, model.segmenter.config.d_model)).astype(np.float32)
     options = SegmentOptions(frames_per_batch=batch)
-    found = [f.index for f in segment_video(model.segmenter, Recorder(7, events), prompts, SA2VA_I, 3, options=options)]
+    stream = MaskStream(model.segmenter, Recorder(7, events), prompts, SA2VA_I, [0, 3, 6], options)
+    found = [frame.index for frame in stream.masks()]
     assert found == list(range(7))
     assert events.index("read 1,2,4,5") < events.index("encode 6")
     encoded = [part for event in events if event.startswith("encode ") for part in event[7:].split(",")]
@@ -63,7 +64,8 @@ def test_order_of_work(model: Sa2VA, monkeypatch: pytest.MonkeyPatch, batch: int
 def test_nothing_is_read_where_every_frame_is_a_keyframe(model: Sa2VA, length: int, reads: list[str]) -> None:
     events: list[str] = []
     prompts = np.random.default_rng(0).normal(size=(2, model.segmenter.config.d_model)).astype(np.float32)
-    frames = list(segment_video(model.segmenter, Recorder(length, events), prompts, SA2VA_I, 5))
+    stream = MaskStream(model.segmenter, Recorder(length, events), prompts, SA2VA_I, list(range(length)))
+    frames = list(stream.masks())
     assert [frame.masks.shape for frame in frames] == [(2, 48, 64)] * length
     assert events == reads
 
@@ -75,5 +77,5 @@ def test_what_a_frame_gave_once_is_not_computed_again(model: Sa2VA, monkeypatch:
     monkeypatch.setattr(projection, "forward", lambda x: (projections.append(1), forward(x))[1])
     prompts = np.random.default_rng(0).normal(size=(5, model.segmenter.config.d_model)).astype(np.float32)
     options = SegmentOptions(max_objects=2)
-    list(segment_video(model.segmenter, Recorder(6, []), prompts, SA2VA_I, 2, options=options))
+    list(MaskStream(model.segmenter, Recorder(6, []), prompts, SA2VA_I, [0, 5], options).masks())
     assert len(projections) == 6, "three batches of objects, one projection a frame"

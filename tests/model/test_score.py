@@ -9,11 +9,11 @@ import torch
 
 from pipeline.masks import areas_and_bboxes, encode_masks
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.score import WEIGHTS, Evidence, gather_evidence, track_score
+from pipeline.model.score import WEIGHTS, TrackEvidence, gather_evidence, track_score
 
 KEYFRAMES = [0, 4, 8, 11]
-NOTHING = Evidence(seg_probability=0, predicted_iou=0, presence=0, agreement=0, stability=0)
-EVERYTHING = Evidence(seg_probability=1, predicted_iou=1, presence=1, agreement=1, stability=1)
+NOTHING = TrackEvidence(seg_probability=0, predicted_iou=0, presence=0, agreement=0, stability=0)
+EVERYTHING = TrackEvidence(seg_probability=1, predicted_iou=1, presence=1, agreement=1, stability=1)
 
 
 def moving_square(frames=12, speed=3, side=12):

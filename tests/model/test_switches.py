@@ -11,9 +11,10 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError
-from pipeline.model.inference import ground_video, keyframes_of, propagate
+from pipeline.model.ground import ground_video, keyframes_of
 from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
 from pipeline.model.sa2va import Sa2VA, check_checkpoint
+from pipeline.model.sam2.stream import MaskStream
 from pipeline.video.source import open_video
 
 KEYFRAMES = 3
@@ -33,11 +34,9 @@ class Result:
             self.keyframes = keyframes_of(source, procedure, KEYFRAMES)
             (grounding,) = ground_video(model.grounder, source, ["the yellow square"], procedure, KEYFRAMES)
             self.prompt = grounding.prompts
-            seen = []
-            frames = list(
-                propagate(model.segmenter, source, self.prompt, procedure, KEYFRAMES, on_propagation=seen.append)
-            )
-        self.first = np.stack([seen[0].first_masks(index).logits.numpy() for index in self.keyframes])
+            stream = MaskStream(model.segmenter, source, self.prompt, procedure, self.keyframes)
+            frames = list(stream.logits())
+        self.first = np.stack([stream.propagation.first_masks(index).logits.numpy() for index in self.keyframes])
         self.logits = np.stack([frame.logits.numpy() for frame in frames])
         self.pointers = np.stack([frame.entry.pointer.numpy() for frame in frames])
 

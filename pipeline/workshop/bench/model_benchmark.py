@@ -12,9 +12,8 @@ import torch
 
 from pipeline.dataset.tables import row_table, to_parquet
 from pipeline.engine.settings import SMALL_IMAGE
-from pipeline.model.inference import SegmentOptions
-from pipeline.model.sa2va import ExpressionMasks, Sa2VA
-from pipeline.schema import MaskRow, Status
+from pipeline.model.sa2va import ExpressionMasks, Sa2VA, VideoMasks
+from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import open_video
@@ -250,28 +249,7 @@ def _wait(device: torch.device) -> None:
 
 def _write(found: Sequence[ExpressionMasks]) -> None:
     """Write the dataset's rows of a video, as a run does."""
-    rows = []
-    for number, one in enumerate(found):
-        for object_id, track in enumerate(one.tracks):
-            rows.append(
-                MaskRow(
-                    video_id="video",
-                    expression_id=str(number),
-                    expression=one.expression,
-                    object_id=object_id,
-                    status=Status.OK,
-                    answer=one.answer,
-                    height=one.height,
-                    width=one.width,
-                    frames=list(one.frame_names),
-                    keyframes=one.keyframes,
-                    masks=track.masks,
-                    areas=track.areas,
-                    bboxes=track.bboxes,
-                    scores=track.scores,
-                    score=track.score,
-                )
-            )
+    rows = VideoMasks(found).rows(video_id="video")
     with tempfile.TemporaryFile() as file:
         file.write(to_parquet([row_table(row) for row in rows], {}))
 

@@ -5,9 +5,10 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from pipeline.model import inference, tracks
-from pipeline.model.inference import SegmentOptions
-from pipeline.model.sa2va import ExpressionMasks, Sa2VA
+from pipeline.model import segment as segment_module
+from pipeline.model.sa2va import Sa2VA, VideoMasks
+from pipeline.model.sam2 import stream
+from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.video.frames import FrameSource
 from pipeline.workshop.bench.clock import StageClock, replaced
 
@@ -57,8 +58,8 @@ def timed(model: Sa2VA, clock: StageClock) -> Iterator[None]:
         (segmenter, "encode_memory", "memory encoder", True),
         (segmenter.memory_reader, "remember", "memory attention", True),
         (segmenter.memory_reader, "read", "memory attention", True),
-        (inference, "final_masks", "masks to full size", False),
-        (tracks, "encode_masks", "RLE", False),
+        (stream, "final_masks", "masks to full size", False),
+        (segment_module, "encode_masks", "RLE", False),
     )
     with ExitStack() as stack:
         for owner, name, stage, count in parts:
@@ -73,7 +74,7 @@ def segment(
     num_keyframes: int,
     clock: StageClock,
     options: SegmentOptions,
-) -> list[ExpressionMasks]:
+) -> VideoMasks:
     """Masks for all expressions of a video, timed."""
     with timed(model, clock):
         return model.segment(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from pipeline.masks import areas_and_bboxes, encode_masks
+from pipeline.model.ground import keyframes_of
 from pipeline.model.grounder import Grounding
-from pipeline.model.inference import keyframes_of
 from pipeline.model.language import MAX_REPLY_TOKENS, Reply
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
@@ -27,7 +27,7 @@ from pipeline.model.sam2.frame import FrameFeatures
 from pipeline.model.sam2.memory import MemoryBank, attend
 from pipeline.model.sam2.propagation import FrameMasks, ObjectBatch
 from pipeline.model.sam2.segmenter import Segmenter, masks_at
-from pipeline.model.tracks import Track
+from pipeline.model.segment import Track
 from pipeline.video.frames import FrameSource
 from pipeline.video.resize import resize_square
 from pipeline.workshop.bench.clock import StageClock

@@ -16,12 +16,12 @@ from scipy.stats import rankdata
 from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
 from pipeline.model.procedure import Procedure
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.score import Evidence, track_score
+from pipeline.model.score import TrackEvidence, track_score
 from pipeline.workshop.nano.validation import ShapesBenchmark, decode_track
 
 Floats = NDArray[np.float64]
 
-EVIDENCE = tuple(field.name for field in fields(Evidence))
+EVIDENCE = tuple(field.name for field in fields(TrackEvidence))
 MOST_WEIGHT = 10.0
 """No single piece of evidence decides alone, however well it did on the clips of the fit."""
 RIDGE = 1e-3
@@ -38,7 +38,7 @@ class RankedTrack:
     kind: str
     empty: bool
     """No frame shows it, so that its score is 0 whatever the evidence."""
-    evidence: Evidence
+    evidence: TrackEvidence
     j_and_f: float
 
 
@@ -58,7 +58,7 @@ def collect_tracks(
     return found
 
 
-def scores_of(tracks: Sequence[RankedTrack], weights: Evidence | None = None, bias: float | None = None) -> Floats:
+def scores_of(tracks: Sequence[RankedTrack], weights: TrackEvidence | None = None, bias: float | None = None) -> Floats:
     """Scores as the library gives them, or as it would with other weights."""
     if weights is None or bias is None:
         return np.array([0.0 if one.empty else track_score(one.evidence) for one in tracks])
@@ -70,7 +70,7 @@ def truths_of(tracks: Sequence[RankedTrack]) -> Floats:
     return np.array([one.j_and_f for one in tracks])
 
 
-def fit_weights(tracks: Sequence[RankedTrack]) -> tuple[Evidence, float]:
+def fit_weights(tracks: Sequence[RankedTrack]) -> tuple[TrackEvidence, float]:
     """Weights and bias under which scores come nearest to J&F (least cross-entropy); no weight is negative.
 
     Returns:
@@ -90,7 +90,7 @@ def fit_weights(tracks: Sequence[RankedTrack]) -> tuple[Evidence, float]:
     start = np.append(np.ones(len(EVIDENCE)), 0.0)
     bounds = [(0.0, MOST_WEIGHT)] * len(EVIDENCE) + [(None, None)]
     best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x.round(2)
-    return Evidence(**dict(zip(EVIDENCE, best[:-1].tolist(), strict=True))), float(best[-1])
+    return TrackEvidence(**dict(zip(EVIDENCE, best[:-1].tolist(), strict=True))), float(best[-1])
 
 
 def spearman(one: Floats, other: Floats) -> float:
@@ -142,7 +142,7 @@ def read_tracks(path: Path) -> list[RankedTrack]:
                 object_id=int(line["object_id"]),
                 kind=line["kind"],
                 empty=line["empty"] == "1",
-                evidence=Evidence(**{name: float(line[name]) for name in EVIDENCE}),
+                evidence=TrackEvidence(**{name: float(line[name]) for name in EVIDENCE}),
                 j_and_f=float(line["j_and_f"]),
             )
             for line in csv.DictReader(file)

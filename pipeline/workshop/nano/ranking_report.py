@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.model.score import BIAS, WEIGHTS, Evidence
+from pipeline.model.score import BIAS, WEIGHTS, TrackEvidence
 from pipeline.workshop.nano.ranking import (
     EVIDENCE,
     Floats,
@@ -22,7 +22,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 640, 380, 60, 24, 24, 56
 _COLOURS = ("#0b62c4", "#d1600a", "#7a7a7a", "#2e8540")
 
 
-def orders(tracks: Sequence[RankedTrack], weights: Evidence, bias: float) -> dict[str, Floats]:
+def orders(tracks: Sequence[RankedTrack], weights: TrackEvidence, bias: float) -> dict[str, Floats]:
     """What tracks can be ordered by: the score in use, the one fitted now, the simplest one, and the truth."""
     simplest = [0.0 if one.empty else one.evidence.seg_probability * one.evidence.predicted_iou for one in tracks]
     return {
@@ -33,7 +33,9 @@ def orders(tracks: Sequence[RankedTrack], weights: Evidence, bias: float) -> dic
     }
 
 
-def report(trained_on: Sequence[RankedTrack], held_out: Sequence[RankedTrack], weights: Evidence, bias: float) -> str:
+def report(
+    trained_on: Sequence[RankedTrack], held_out: Sequence[RankedTrack], weights: TrackEvidence, bias: float
+) -> str:
     """Everything about the ranking of held-out tracks, as Markdown."""
     truth = truths_of(held_out)
     by = orders(held_out, weights, bias)
@@ -62,10 +64,10 @@ def report(trained_on: Sequence[RankedTrack], held_out: Sequence[RankedTrack], w
     return "\n".join(lines)
 
 
-def constants(weights: Evidence, bias: float) -> str:
+def constants(weights: TrackEvidence, bias: float) -> str:
     """The lines of ``pipeline/model/score.py`` that would put the fitted weights to use."""
     values = ", ".join(f"{name}={getattr(weights, name)}" for name in EVIDENCE)
-    return f"WEIGHTS = Evidence({values})\nBIAS = {bias}"
+    return f"WEIGHTS = TrackEvidence({values})\nBIAS = {bias}"
 
 
 def plot(curves: Mapping[str, Floats], truth: Floats) -> str:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.model.inference import SegmentOptions, TrackEvidence, propagate, segment_video
+from pipeline.model.ground import keyframes_of
 from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.sam2.propagation import ObjectBatch
 from pipeline.model.sam2.sharing import mask_ious
-from pipeline.model.tracks import collect_tracks
+from pipeline.model.sam2.stream import MaskStream, SegmentOptions
+from pipeline.model.segment import encode_tracks
 from pipeline.video.source import open_video
 
 
@@ -36,24 +37,23 @@ def test_equal_objects_are_propagated_once(
         sizes.append(len(self))
         return track(self, index, features)
 
-    evidence: list[TrackEvidence] = []
     options = SegmentOptions(max_objects=max_objects)
     with open_video(str(clips / "JPEGImages/clip0")) as source:
-        alone = [f.logits for f in propagate(model.segmenter, source, prompts_of(model, [0, 1, 2]), procedure, 3)]
+        keyframes = keyframes_of(source, procedure, 3)
+        stream = MaskStream(model.segmenter, source, prompts_of(model, [0, 1, 2]), procedure, keyframes)
+        alone = [frame.logits for frame in stream.logits()]
         monkeypatch.setattr(ObjectBatch, "track", counted)
         rows = [0, 1, 0, 2, 1]
         prompts = prompts_of(model, rows)
-        frames = segment_video(
-            model.segmenter, source, prompts, procedure, 3, options=options, on_keyframes=evidence.append
-        )
-        tracks = collect_tracks(frames, len(rows))
-        logits = [f.logits for f in propagate(model.segmenter, source, prompts, procedure, 3)]
-    assert evidence[0].shared_with == [0, 1, 0, 3, 1]
-    assert evidence[0].keyframe_ious.shape == (3, 5)
+        stream = MaskStream(model.segmenter, source, prompts, procedure, keyframes, options)
+        tracks = encode_tracks(stream.masks(), 3)
+        again = MaskStream(model.segmenter, source, prompts, procedure, keyframes)
+        logits = [frame.logits for frame in again.logits()]
+    assert stream.shared_with == [0, 1, 0, 3, 1]
+    assert stream.track_of == [0, 1, 0, 2, 1]
+    assert stream.keyframe_ious.shape == (3, 5)
     assert sum(sizes) == 3 * 5 * 2, "three tracks on five tracked frames, in two runs"
-    assert tracks[2].masks == tracks[0].masks
-    assert tracks[4].masks == tracks[1].masks
-    assert len(tracks[4].masks) == len(source)
+    assert [len(track.masks) for track in tracks] == [len(source)] * 3
     for one, other in zip(alone, logits, strict=True):
         torch.testing.assert_close(one[rows], other, atol=1e-3, rtol=1e-3)
 
@@ -63,13 +63,10 @@ def test_similar_objects_share_only_on_demand(model: Sa2VA, clips: Path) -> None
     prompts[1] *= 1.02
     with open_video(str(clips / "JPEGImages/clip0")) as source:
         for threshold, shared in ((None, [0, 1, 2]), (0.5, [0, 0, 2])):
-            evidence: list[TrackEvidence] = []
             options = SegmentOptions(merge_tracks=threshold)
-            frames = segment_video(
-                model.segmenter, source, prompts, SA2VA_I, 3, options=options, on_keyframes=evidence.append
-            )
-            assert len(next(frames).masks) == len(set(shared))
-            assert evidence[0].shared_with == shared
+            stream = MaskStream(model.segmenter, source, prompts, SA2VA_I, keyframes_of(source, SA2VA_I, 3), options)
+            assert len(next(stream.masks()).masks) == len(set(shared))
+            assert stream.shared_with == shared
 
 
 def test_ious_of_masks() -> None:

@@ -104,7 +104,7 @@ def test_operations_are_counted_once_per_shape_and_summed() -> None:
 
 def test_agreement_of_nothing_with_something() -> None:
     from pipeline.model.sa2va import ExpressionMasks
-    from pipeline.model.tracks import Track
+    from pipeline.model.segment import Track
 
     def answer(masks: list[Any]) -> ExpressionMasks:
         return ExpressionMasks(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.model.score import Evidence, track_score
+from pipeline.model.score import TrackEvidence, track_score
 from pipeline.workshop.nano.ranking import (
     RankedTrack,
     fit_weights,
@@ -21,7 +21,7 @@ from pipeline.workshop.nano.ranking import (
 from pipeline.workshop.nano.ranking_report import constants, orders, plot, report
 from tests.conftest import run_workshop
 
-TRUE_WEIGHTS = Evidence(seg_probability=0.0, predicted_iou=4.0, presence=0.0, agreement=3.0, stability=0.0)
+TRUE_WEIGHTS = TrackEvidence(seg_probability=0.0, predicted_iou=4.0, presence=0.0, agreement=3.0, stability=0.0)
 
 
 def drawn_tracks(seed, count=400):
@@ -29,7 +29,7 @@ def drawn_tracks(seed, count=400):
     random = np.random.default_rng(seed)
     tracks = []
     for number in range(count):
-        evidence = Evidence(**dict(zip(vars(TRUE_WEIGHTS), random.random(5), strict=True)))
+        evidence = TrackEvidence(**dict(zip(vars(TRUE_WEIGHTS), random.random(5), strict=True)))
         truth = track_score(evidence, TRUE_WEIGHTS, -3.5) + random.normal(0, 0.05)
         tracks.append(RankedTrack(f"v{number // 6}", "0", 0, "motion", False, evidence, float(np.clip(truth, 0, 1))))
     return tracks
@@ -66,7 +66,7 @@ def test_kept_shares_by_hand():
 
 def test_tracks_that_no_frame_shows_come_last():
     tracks = drawn_tracks(0, 6)
-    tracks[2] = replace(tracks[2], empty=True, evidence=Evidence(**dict.fromkeys(vars(TRUE_WEIGHTS), 1.0)))
+    tracks[2] = replace(tracks[2], empty=True, evidence=TrackEvidence(**dict.fromkeys(vars(TRUE_WEIGHTS), 1.0)))
     assert scores_of(tracks)[2] == 0
     assert orders(tracks, TRUE_WEIGHTS, 0.0)["[SEG] probability x predicted IoU"][2] == 0
 
@@ -87,7 +87,7 @@ def test_report_and_plot():
     assert float(ten.split("|")[2]) > float(every.split("|")[2]) + 15
     picture = ET.fromstring(plot(orders(test, weights, bias), truths_of(test)))
     assert len(picture.findall("{http://www.w3.org/2000/svg}polyline")) == 4
-    scope = {"Evidence": Evidence}
+    scope = {"TrackEvidence": TrackEvidence}
     exec(constants(weights, bias), scope)
     assert (scope["WEIGHTS"], scope["BIAS"]) == (weights, bias)
 
@@ -99,7 +99,7 @@ def test_the_command(untrained, tmp_path):
     lines = list(csv.DictReader((tmp_path / "out" / "tracks-test.csv").open()))
     assert len(lines) == 6
     assert all(0 <= float(line[name]) <= 1 for line in lines for name in (*vars(TRUE_WEIGHTS), "j_and_f"))
-    assert "WEIGHTS = Evidence(" in first.stdout
+    assert "WEIGHTS = TrackEvidence(" in first.stdout
     assert (tmp_path / "out" / "ranking.svg").read_text().startswith("<svg")
     again = run_workshop("fit_scores", *arguments)
     assert "segmenting" in first.stdout

@@ -4,15 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-all check format clean
+.PHONY: install demo test test-all check format wheel clean
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml requirements-sam2.txt
+$(STAMP): pyproject.toml requirements-sam2.txt cluster/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint cluster/constraints.txt --editable '.[dev]'
 	# sam2 declares torchvision, which its video path never imports and which must not stand beside a CPU torch.
 	SAM2_BUILD_CUDA=0 $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-sam2.txt
 	@touch $@
@@ -35,5 +35,9 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+wheel: install
+	rm -rf build
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) demo-output build dist

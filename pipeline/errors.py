@@ -13,6 +13,10 @@ class UsageError(PipelineError):
     exit_code = 2
 
 
+class MissingPackageError(PipelineError, ImportError):
+    """A Python package that is needed is not installed; the message is the command that installs it."""
+
+
 class CheckpointError(PipelineError):
     """A model directory is not a usable checkpoint. Raised before any video is touched."""
 

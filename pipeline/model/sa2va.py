@@ -9,6 +9,7 @@ from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 
 from pipeline.errors import CheckpointError
+from pipeline.model.checkpoint.locate import fetch_model, pin_model
 from pipeline.model.checkpoint.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
 from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
 from pipeline.model.config import ModelConfig
@@ -111,10 +112,10 @@ class Sa2VA:
     def from_checkpoint(
         cls, directory: str | Path, *, device: str = "auto", dtype: str = "auto", prompt: str = DEFAULT_PROMPT
     ) -> "Sa2VA":
-        """Load a published checkpoint directory (config.json, safetensors, tokenizer); nothing in it is executed.
+        """Load a published checkpoint (config.json, safetensors, tokenizer); nothing in it is executed.
 
         Args:
-            directory: Hugging Face layout.
+            directory: A folder in the Hugging Face layout, or as ``--model``: ``nano``, a URL, a Hub id[@revision].
             device: ``auto`` takes a GPU if there is one.
             dtype: ``float32``, ``bfloat16`` or ``auto`` (bfloat16 on a GPU, float32 on a CPU).
             prompt: What is asked; must contain ``{expression}``.
@@ -122,7 +123,7 @@ class Sa2VA:
         Raises:
             CheckpointError: not a usable checkpoint; nothing missing and nothing left over is tolerated.
         """
-        files, config = open_checkpoint(Path(directory))
+        files, config = open_checkpoint(fetch_model(pin_model(str(directory))))
         target = resolve_device(device)
         kind = resolve_dtype(dtype, target)
         grounder = Grounder.from_checkpoint(files, config, device_of=lambda _: target, dtype=kind, prompt=prompt)

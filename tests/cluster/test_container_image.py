@@ -69,7 +69,7 @@ def test_sam2_comes_in_the_pinned_way_of_the_makefile():
 def test_pinned_versions_are_those_that_are_tested_here_and_allowed_by_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = constraints()
-    for line in project["dependencies"]:
+    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
         requirement = Requirement(line)
         name = canonicalize_name(requirement.name)
         assert name in pinned, f"{name} is missing in cluster/constraints.txt"
@@ -77,6 +77,11 @@ def test_pinned_versions_are_those_that_are_tested_here_and_allowed_by_the_proje
             f"{name}=={pinned[name]} is outside {requirement.specifier}"
         )
     assert pinned["ray"] in (CLUSTER / "kuberay" / "raycluster.yaml").read_text()
+
+
+def test_an_environment_of_this_project_is_installed_with_the_pinned_versions():
+    for file in (ROOT / "Makefile", DOCKERFILE):
+        assert re.search(r"--constraint \S*constraints.txt", file.read_text()), file
 
 
 def test_ray_in_the_image_has_the_series_of_the_ray_tested_here():

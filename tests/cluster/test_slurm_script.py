@@ -22,6 +22,7 @@ RAY = (
     + """
 stat -c %a "$RAY_AUTH_TOKEN_PATH" >> "$RECORD.mode"
 echo "mode=$RAY_AUTH_MODE token=${RAY_AUTH_TOKEN:-none}" >> "$RECORD.auth"
+if [[ -n ${RAY_ENDS:-} ]]; then exit 1; fi
 if [[ $1 == start ]]; then exec sleep 60; fi
 """
 )
@@ -34,7 +35,7 @@ if [[ $1 == jobs/annotate.py ]]; then exit "$ANNOTATE_EXIT"; fi
 """
 )
 SCONTROL = "#!/bin/bash\nprintf 'gpu01\\ngpu02\\ngpu03\\n'\n"
-HOSTNAME = "#!/bin/bash\necho '10.0.0.1 fe80::1'\n"
+HOSTNAME = "#!/bin/bash\necho \"${ADDRESSES:-10.0.0.1 fe80::1}\"\n"
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def slurm(tmp_path):
             "LIVING": str(living),
             "ANNOTATE_EXIT": str(annotate_exit),
             "RAY_AUTH_TOKEN": "from-an-earlier-session",
+            **{name: os.environ[name] for name in ("ADDRESSES", "RAY_ENDS") if name in os.environ},
         }
         done = subprocess.run(
             ["bash", str(SLURM), *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
@@ -85,11 +87,32 @@ def test_starts_one_head_and_the_other_nodes_and_runs_the_job_with_its_arguments
     starts = [call for call in calls if call.startswith("ray start")]
     assert code == 0
     assert len([call for call in starts if "--head" in call]) == 1
-    assert len([call for call in starts if "--address=10.0.0.1:24711" in call]) == 1
+    assert len([call for call in starts if "--address=10.0.0.1:28750" in call]) == 1
     workers = next(call for call in calls if call.startswith("srun") and "--exclude=gpu01" in call)
     assert "--nodes=2" in workers
     assert "--no-kill" in workers
-    assert "python jobs/annotate.py --address 10.0.0.1:24711 --manifest my clips.jsonl --output out" in calls
+    assert "python jobs/annotate.py --address 10.0.0.1:28750 --manifest my clips.jsonl --output out" in calls
+
+
+@pytest.mark.parametrize(
+    ("addresses", "called"),
+    [
+        ("fdaa:bbbb::17 10.1.2.3", "10.1.2.3"),  # two stacks, IPv6 first
+        ("127.0.1.1 10.1.2.3", "10.1.2.3"),  # Debian's own name for itself
+        ("fdaa:bbbb::17", "gpu01"),  # IPv6 alone: by name
+    ],
+)
+def test_the_head_is_called_by_an_address_that_other_nodes_reach(slurm, monkeypatch, addresses, called):
+    monkeypatch.setenv("ADDRESSES", addresses)
+    _, _, calls = slurm()
+    assert any(f"--node-ip-address={called} " in call for call in calls if "--head" in call)
+
+
+def test_a_head_that_ends_is_noticed_at_once(slurm, monkeypatch):
+    monkeypatch.setenv("RAY_ENDS", "1")
+    code, errors, _ = slurm(patience_s=50)
+    assert code == 3
+    assert "Ray's head ended on gpu01" in errors
 
 
 def test_the_token_is_a_private_file_that_is_gone_afterwards(slurm, tmp_path):

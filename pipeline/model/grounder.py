@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import init_empty_weights
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.model.checkpoint.names import place_in_grounder
+from pipeline.model.checkpoint.names import grounder_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, load
-from pipeline.model.config import ModelConfig
-from pipeline.model.language import Reply, ReplyReader, build_language_model, embedding_device
-from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
-from pipeline.model.tokenizer import load_tokenizer
-from pipeline.model.vision import VisionTower
+from pipeline.model.families.base import ImageTokens, ModelConfig, Pictures
+from pipeline.model.language import Reply, ReplyReader
+from pipeline.model.prompt import DEFAULT_PROMPT
+from pipeline.model.sam2.fast_linear import use_fast_linear
 
-TILES_PER_PASS = 16
+MAX_OBJECTS = 20
+"""Objects that one expression may name. A reply that loops would otherwise give hundreds of tracks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class Grounding:
         prompt_ids: Token ids of the prompt.
         reply_ids: Generated token ids, stop token(s) included.
         seg_hidden: float32 ``[S, D]``, the language model's state behind each prompt vector.
+        note: What a user should know about an answer that is good otherwise.
+        error: Why this expression has no answer; the others of the video are not affected.
     """
 
     answer: str
@@ -38,6 +40,8 @@ class Grounding:
     prompt_ids: list[int]
     reply_ids: list[int]
     seg_hidden: np.ndarray
+    note: str | None = None
+    error: str | None = None
 
 
 class Grounder(nn.Module):
@@ -45,13 +49,15 @@ class Grounder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = int(config.language["hidden_size"])
+        width = config.hidden_size
         self.config = config
-        self.tower = VisionTower(config, width)
-        self.language_model = build_language_model(config.language)
+        self.tower = config.family.build_tower(config)
+        self.language_model = config.family.build_language_model(config)
+        use_fast_linear(self.language_model)
         self.text_hidden_fcs = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.grounding.d_model)
         )
+        self.max_objects = MAX_OBJECTS
         self.replies: ReplyReader
 
     @classmethod
@@ -62,54 +68,59 @@ class Grounder(nn.Module):
         *,
         device_of: Callable[[str], torch.device],
         dtype: torch.dtype,
-        prompt: str = DEFAULT_PROMPT,
+        prompt_text: str = DEFAULT_PROMPT,
     ) -> "Grounder":
         """Load the grounding half of a checkpoint; ``device_of`` names the device of each parameter."""
-        tokenizer = load_tokenizer(files.directory, config.language_family)
-        prompts = PromptBuilder(config.template, tokenizer, config.tokens_per_tile, prompt)
+        family = config.family
+        tokenizer = family.load_tokenizer(files.directory, config)
+        prompts = family.prompt_builder(files.directory, config, tokenizer, prompt_text)
         # parameters are made without storage; buffers (rope frequencies, pixel means) stay real
         with init_empty_weights(include_buffers=False):
             grounder = cls(config)
-        placements = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
-        load(grounder, files, placements, dtype=dtype, device_of=device_of)
+        load(grounder, files, grounder_mappings(files.file_of, config), dtype=dtype, device_of=device_of)
         for name, module in grounder.named_modules():
             for key, buffer in module._buffers.items():
                 if buffer is not None:
                     module._buffers[key] = buffer.to(device_of(f"{name}.{key}" if name else key))
-        grounder.replies = ReplyReader(grounder.language_model, prompts)
+        grounder.replies = ReplyReader(grounder.language_model, prompts, family)
         return grounder.eval()
 
     @torch.inference_mode()
-    def image_tokens(self, tiles: np.ndarray) -> Tensor:
-        """Tiles uint8 ``[N, S, S, 3]`` to image tokens ``[N, tokens_per_tile, D]``."""
-        device = next(self.tower.parameters()).device
-        batches = torch.from_numpy(tiles).split(TILES_PER_PASS)
-        return torch.cat([self.tower(self.tower.normalise(batch.to(device))) for batch in batches])
-
-    @torch.inference_mode()
-    def ground(self, tiles: np.ndarray, expressions: Sequence[str], *, one_image: bool = False) -> list[Grounding]:
+    def ground(self, pictures: Pictures, expressions: Sequence[str], *, question_form: bool = False) -> list[Grounding]:
         """Ask the language model for every expression of one video (or image).
 
         Args:
-            tiles: uint8 ``[N, S, S, 3]``: the distinct keyframes in time order, or the tiles of an image.
+            pictures: Its keyframes, as the family reads them.
             expressions: As written.
-            one_image: The tiles belong to one image and go into one image block.
+            question_form: See :meth:`PromptBuilder.text`.
         """
-        return self.ground_tokens(self.image_tokens(tiles), expressions, one_image=one_image)
+        return self.ground_tokens(self.tower.look(pictures), expressions, question_form=question_form)
 
     @torch.inference_mode()
-    def ground_tokens(self, tokens: Tensor, expressions: Sequence[str], *, one_image: bool = False) -> list[Grounding]:
-        """As :meth:`ground`, from the image tokens ``[N, tokens_per_tile, D]``."""
-        blocks = [len(tokens)] if one_image else [1] * len(tokens)
-        prompts = [self.replies.prompts.ids(expression, blocks) for expression in expressions]
-        replies = self.replies.read(prompts, tokens.flatten(0, 1).to(embedding_device(self.language_model)))
-        return [self.grounding_of(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    def ground_tokens(
+        self, images: ImageTokens, expressions: Sequence[str], *, question_form: bool = False
+    ) -> list[Grounding]:
+        """As :meth:`ground`, from what the tower made of the pictures."""
+        prompts = [
+            self.replies.prompts.ids(expression, images.tokens, question_form=question_form)
+            for expression in expressions
+        ]
+        readable = [ids for ids in prompts if not self.replies.is_too_long(ids)]
+        replies = iter(self.replies.read(readable, images, max_objects=self.max_objects))
+        return [
+            self._too_long(ids) if self.replies.is_too_long(ids) else self.grounding_of(ids, next(replies))
+            for ids in prompts
+        ]
 
     def grounding_of(self, prompt: list[int], reply: Reply) -> Grounding:
         """The answer in a reply, with a prompt vector for each of its [SEG] tokens."""
         tokenizer = self.replies.prompts.tokenizer
         # a [SEG] that was never fed back (the very last token) has no state and yields nothing, as in the reference
         at = [i for i, token in enumerate(reply.ids[: len(reply.hidden)]) if token == tokenizer.seg_id]
+        note = None
+        if reply.ids.count(tokenizer.seg_id) > self.max_objects:
+            at = at[: self.max_objects]
+            note = f"Note: the answer names more than {self.max_objects} objects; the first {self.max_objects} are kept"
         hidden = reply.hidden[at]
         projection = self.text_hidden_fcs
         vectors = projection(hidden.to(next(projection.parameters()).device))
@@ -120,4 +131,18 @@ class Grounder(nn.Module):
             prompt_ids=list(prompt),
             reply_ids=list(reply.ids),
             seg_hidden=hidden.float().cpu().numpy(),
+            note=note,
+        )
+
+    def _too_long(self, ids: list[int]) -> Grounding:
+        config = self.config
+        return Grounding(
+            answer="",
+            prompts=np.zeros((0, config.grounding.d_model), np.float32),
+            seg_probabilities=[],
+            prompt_ids=ids,
+            reply_ids=[],
+            seg_hidden=np.zeros((0, config.hidden_size), np.float32),
+            error=f"ExpressionError: images and expression make {len(ids)} tokens, more than the model's context of "
+            f"{self.replies.context_length} has room for; shorten the expression or use fewer keyframes",
         )

@@ -1,59 +1,20 @@
-"""The language model: its architecture from the published config, and greedy replies to many prompts at once."""
+"""Greedy replies of a language model to many prompts that share their images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
-from transformers.cache_utils import DynamicLayer
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
 
+from pipeline.model.families.base import ImageTokens, ModelFamily
+from pipeline.model.packed import PackedCache
 from pipeline.model.prompt import PromptBuilder
-from pipeline.model.sam2.fast_linear import use_fast_linear
 
 MAX_REPLY_TOKENS = 2048
-
-
-def build_language_model(values: Mapping[str, Any]) -> PreTrainedModel:
-    """The ``transformers`` model that computes what the published ``llm_config`` describes, without weights."""
-    if values["model_type"] == "qwen2":
-        own = {k: v for k, v in values.items() if k not in {"attn_implementation", "architectures", "torch_dtype"}}
-        config: Any = Qwen2Config(**own)
-        model_class: type[PreTrainedModel] = Qwen2ForCausalLM
-    else:
-        config = _internlm2_as_llama(values)
-        model_class = LlamaForCausalLM
-    config._attn_implementation = "sdpa"
-    model = model_class(config)
-    use_fast_linear(model)
-    return model
-
-
-def _internlm2_as_llama(values: Mapping[str, Any]) -> LlamaConfig:
-    """InternLM2 is Llama with fused projections (see :mod:`pipeline.model.checkpoint.names`) and dynamic NTK rope."""
-    scaling = values.get("rope_scaling")
-    rope = {"rope_type": "default", "rope_theta": float(values["rope_theta"])}
-    if scaling:
-        rope |= {"rope_type": scaling.get("type", scaling.get("rope_type")), "factor": float(scaling["factor"])}
-    return LlamaConfig(
-        vocab_size=values["vocab_size"],
-        hidden_size=values["hidden_size"],
-        intermediate_size=values["intermediate_size"],
-        num_hidden_layers=values["num_hidden_layers"],
-        num_attention_heads=values["num_attention_heads"],
-        num_key_value_heads=values.get("num_key_value_heads", values["num_attention_heads"]),
-        hidden_act=values.get("hidden_act", "silu"),
-        max_position_embeddings=values["max_position_embeddings"],
-        rms_norm_eps=values["rms_norm_eps"],
-        attention_bias=values.get("bias", False),
-        mlp_bias=False,
-        tie_word_embeddings=values.get("tie_word_embeddings", False),
-        rope_parameters=rope,
-        bos_token_id=values.get("bos_token_id", 1),
-        eos_token_id=values.get("eos_token_id", 2),
-        pad_token_id=values.get("pad_token_id", 2),
-    )
+TOKENS_PER_PASS = 2048
+"""Prompt tokens behind the images that go through the language model at once; bounds memory, not what is computed."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +23,8 @@ class Reply:
 
     Attributes:
         ids: Generated token ids, the stop token(s) included.
-        hidden: ``[len(ids), D]`` last-layer state (after the final norm) with each generated token *as input*; the row
-            of a token that was never fed back (the last one at the length limit) is absent.
+        hidden: ``[len(ids), D]`` last-layer state, after the final norm or before it as the family says, with each
+            generated token *as input*; the row of a token that was never fed back (the last one at a limit) is absent.
         probabilities: Probability the model gave each generated token.
     """
 
@@ -73,163 +34,181 @@ class Reply:
 
 
 class ReplyReader:
-    """Greedy replies of one language model to prompts that share their beginning.
+    """Greedy replies of one language model.
 
-    The common beginning (all image tokens) is run once and its key/value cache serves every prompt. The usual reply is
-    proposed and verified in one forward pass: it is accepted exactly as far as each of its tokens is the arg-max, so
-    the result is that of token-by-token greedy decoding.
+    The common beginning of the prompts (all image tokens) is run once. All prompts then go through the model in one
+    row, each attending to the common beginning and to itself, so nothing is padded and the beginning is never copied
+    per prompt. Behind each prompt stand the usual replies, side by side: one is accepted if every one of its tokens is
+    the arg-max, so the result is that of token-by-token greedy decoding, whatever was asked before.
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: PromptBuilder) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: PromptBuilder, family: ModelFamily) -> None:
         self.model = model
         self.prompts = prompts
-        self.proposal = prompts.usual_reply()
+        self.family = family
         self.forward_passes = 0
+        self.tokens_per_pass = TOKENS_PER_PASS
+        self._candidates = prompts.usual_replies()
+        self._before_norm: list[Tensor] = []
+        if not family.seg_state_is_normed:
+            model.model.norm.register_forward_pre_hook(lambda _, inputs: self._before_norm.append(inputs[0]))
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of prompt and reply that the model was made for."""
+        return int(self.model.config.max_position_embeddings)
+
+    def is_too_long(self, ids: Sequence[int]) -> bool:
+        """Whether a prompt leaves no room for a reply in the model's context."""
+        return len(ids) + max(map(len, self._candidates)) > self.context_length
 
     @torch.inference_mode()
-    def read(self, prompts: Sequence[Sequence[int]], image_embeds: Tensor) -> list[Reply]:
+    def read(
+        self, prompts: Sequence[Sequence[int]], images: ImageTokens, *, max_objects: int | None = None
+    ) -> list[Reply]:
         """Reply to each prompt.
 
         Args:
-            prompts: Token ids; all hold the same image blocks at the same place.
-            image_embeds: ``[image tokens, D]``, what stands at the image positions, in order.
+            prompts: Token ids; all hold the same image blocks at the same place, and none :meth:`is_too_long`.
+            images: What stands at the image positions.
+            max_objects: End a reply behind so many ``[SEG]`` tokens and one more; ``None`` for no limit.
         """
+        if not prompts:
+            return []
         shared = min(_common_prefix(prompts), min(map(len, prompts)) - 1)
-        cache = self._prefill(prompts[0][:shared], image_embeds)
-        suffixes = [list(p[shared:]) for p in prompts]
-        replies = self._verify(cache, shared, suffixes, self.proposal)
-        pending = [row for row, reply in enumerate(replies) if len(reply.ids) < len(self.proposal)]
-        if pending:
-            decoded = self._decode(cache, shared, [suffixes[row] for row in pending])
-            for row, reply in zip(pending, decoded, strict=True):
-                replies[row] = reply
-        self._learn(replies)
-        return replies
+        cache, following = self._prefill(prompts[0][:shared], images)
+        suffixes = [list(prompt[shared:]) for prompt in prompts]
+        replies: list[Reply | None] = []
+        room = self.tokens_per_pass - sum(map(len, self._candidates))
+        for chunk in _chunks(suffixes, self.tokens_per_pass, sum(map(len, self._candidates))):
+            replies += self._halving(lambda part: self._verify(cache, following, part), chunk)
+        pending = [row for row, reply in enumerate(replies) if reply is None]
+        for chunk_rows in _chunks([suffixes[row] for row in pending], room, 0):
+            decoded = self._halving(lambda part: self._decode(cache, following, part, max_objects), chunk_rows)
+            for reply in decoded:
+                replies[pending.pop(0)] = reply
+        return [reply for reply in replies if reply is not None]
 
-    def _learn(self, replies: Sequence[Reply]) -> None:
-        """Propose next time what most replies said this time, so that a checkpoint's own habit is guessed."""
-        counts: dict[tuple[int, ...], int] = {}
-        for reply in replies:
-            if len(reply.ids) <= 64:
-                counts[tuple(reply.ids)] = counts.get(tuple(reply.ids), 0) + 1
-        if counts and tuple(self.proposal) not in counts:
-            self.proposal = list(max(counts.items(), key=lambda item: item[1])[0])
+    def _halving(self, work: Any, suffixes: list[list[int]]) -> list[Any]:  # noqa: ANN401
+        """``work`` on all suffixes; on half of them at a time where device memory does not suffice."""
+        try:
+            return list(work(suffixes))
+        except torch.OutOfMemoryError:
+            if len(suffixes) == 1:
+                raise
+        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds the failed step's tensors
+        half = len(suffixes) // 2
+        return [*self._halving(work, suffixes[:half]), *self._halving(work, suffixes[half:])]
 
-    def _prefill(self, ids: Sequence[int], image_embeds: Tensor) -> DynamicCache:
-        device = image_embeds.device
+    def _prefill(self, ids: Sequence[int], images: ImageTokens) -> tuple[DynamicCache, int]:
+        """A cache that holds the common beginning, and the position of the token that follows it."""
+        device = embedding_device(self.model)
         tokens = torch.tensor([list(ids)], device=device)
         embeds = self.model.get_input_embeddings()(tokens)
-        at_image = tokens[0] == self.prompts.tokenizer.image_id
-        embeds[0, at_image] = image_embeds.to(embeds.dtype)
+        image_id = self.prompts.tokenizer.image_id
+        at_image = tokens == image_id
+        embeds[at_image] = images.embeds.to(device, embeds.dtype)
+        positions = self.family.prefix_positions(ids, images, image_id)
         cache = DynamicCache(config=self.model.config)
-        self._forward(inputs_embeds=embeds, past_key_values=cache)
-        return cache
+        inputs: dict[str, Any] = self.family.prefill_inputs(images, at_image)
+        if len(positions) > 1:
+            inputs["position_ids"] = positions[:, None].to(device)
+        self.forward(inputs_embeds=embeds, past_key_values=cache, **inputs)
+        self._streams = len(positions)
+        return cache, int(positions.max()) + 1
 
-    def _forward(self, **inputs: Tensor | DynamicCache | None) -> Tensor:
+    def forward(self, **inputs: Any) -> Tensor:  # noqa: ANN401 - what the language model takes
+        """Hidden states ``[B, L, D]`` of one pass, of the kind that ``[SEG]`` is read from."""
         self.forward_passes += 1
-        return self.model.model(use_cache=True, **inputs).last_hidden_state
+        normed: Tensor = self.model.model(use_cache=True, **inputs).last_hidden_state
+        return normed if self.family.seg_state_is_normed else self._before_norm.pop()
 
-    def _rows(self, cache: DynamicCache, count: int) -> DynamicCache:
-        """A cache of ``count`` rows, as views of the content: a layer is copied when it grows, and not before."""
-        rows = DynamicCache(config=self.model.config)
-        for layer, source in zip(rows.layers, cache.layers, strict=True):
-            assert isinstance(layer, DynamicLayer)
-            assert isinstance(source, DynamicLayer)
-            assert source.keys is not None
-            assert source.values is not None
-            layer.lazy_initialization(source.keys, source.values)
-            layer.keys = source.keys.expand(count, -1, -1, -1)
-            layer.values = source.values.expand(count, -1, -1, -1)
-        return rows
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Float32 logits of hidden states as :meth:`forward` gives them."""
+        normed = hidden if self.family.seg_state_is_normed else self.model.model.norm(hidden)
+        logits: Tensor = self.model.lm_head(normed)
+        return logits.float()
 
-    def _step(
-        self, cache: DynamicCache, shared: int, inputs: Sequence[Sequence[int]], before: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Feed each row its own tokens, padded on the right.
-
-        Args:
-            cache: Key/value cache with one row per input; it grows by the longest input.
-            shared: Length of the common prefix in the cache.
-            inputs: New tokens of each row.
-            before: Bool ``[rows, cached after the prefix]``: which of those cached positions are real.
-
-        Returns:
-            Hidden states ``[rows, longest, D]`` and the bool mask of real new positions ``[rows, longest]``.
-        """
+    def _packed(self, cache: DynamicCache, following: int) -> PackedCache:
         device = embedding_device(self.model)
-        longest = max(map(len, inputs))
-        ids = torch.zeros(len(inputs), longest, dtype=torch.long)
-        real = torch.zeros(len(inputs), longest, dtype=torch.bool)
-        for row, tokens in enumerate(inputs):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            real[row, : len(tokens)] = True
-        ids, real = ids.to(device), real.to(device)
-        cached = torch.zeros(len(inputs), 0, dtype=torch.bool, device=device) if before is None else before
-        prefix = torch.ones(len(inputs), shared, dtype=torch.bool, device=device)
-        start = shared + cached.sum(1, keepdim=True)
-        positions = start + (real.cumsum(1) - 1).clamp(min=0)
-        # without padding there is nothing to mask but the future, which needs no mask of its own
-        is_padded = before is not None or min(map(len, inputs)) < longest
-        attend = torch.cat([prefix, cached, real], dim=1).long() if is_padded else None
-        hidden = self._forward(input_ids=ids, attention_mask=attend, position_ids=positions, past_key_values=cache)
-        return hidden, real
+        return PackedCache(self.forward, cache, following, self._streams, device, self.model.config)
 
-    def _verify(
-        self, cache: DynamicCache, shared: int, suffixes: Sequence[Sequence[int]], proposal: Sequence[int]
+    def _verify(self, cache: DynamicCache, following: int, suffixes: Sequence[Sequence[int]]) -> list[Reply | None]:
+        """Run every prompt with the usual replies behind it; the one that greedy decoding gives, or ``None``."""
+        packed = self._packed(cache, following)
+        ends, starts = [], []
+        for suffix in suffixes:
+            prompt = packed.add(suffix)
+            ends.append(packed.length - 1)
+            starts.append([packed.add_branch(prompt, candidate) for candidate in self._candidates])
+        hidden = packed.run()
+        last = torch.tensor(ends, device=hidden.device)[:, None]
+        replies: list[Reply | None] = [None] * len(suffixes)
+        for number, candidate in enumerate(self._candidates):
+            first = torch.tensor([row[number] for row in starts], device=hidden.device)[:, None]
+            inside = first + torch.arange(len(candidate), device=hidden.device)
+            logits = self.logits(hidden[torch.cat([last, inside[:, :-1]], 1)])
+            accepted = (logits.argmax(-1) == torch.tensor(candidate, device=logits.device)).all(1).tolist()
+            probabilities = logits.softmax(-1).amax(-1).tolist()
+            for row, is_accepted in enumerate(accepted):
+                if is_accepted:
+                    replies[row] = Reply(list(candidate), hidden[inside[row]].clone(), probabilities[row])
+        return replies
+
+    def _decode(
+        self, cache: DynamicCache, following: int, suffixes: Sequence[Sequence[int]], max_objects: int | None
     ) -> list[Reply]:
-        """Run every prompt with the proposed reply behind it; keep of it what greedy decoding would have said."""
-        rows = self._rows(cache, len(suffixes))
-        hidden, _ = self._step(rows, shared, [[*suffix, *proposal] for suffix in suffixes])
-        at = torch.tensor([len(suffix) for suffix in suffixes], device=hidden.device)[:, None]
-        index = torch.arange(len(proposal), device=hidden.device)[None]
-        row = torch.arange(len(suffixes), device=hidden.device)[:, None]
-        logits = self.model.lm_head(hidden[row, at - 1 + index]).float()
-        chosen = logits.argmax(-1)
-        probability = logits.softmax(-1).amax(-1)
-        wanted = torch.tensor(list(proposal), device=hidden.device)
-        agreed = (chosen == wanted).long().cumprod(1).sum(1)
-        states = hidden[row, at + index]
-        agreed_host, probability_host = agreed.tolist(), probability.tolist()
-        return [
-            Reply(list(proposal[:n]), states[i, :n].clone(), probability_host[i][:n]) for i, n in enumerate(agreed_host)
-        ]
-
-    def _decode(self, cache: DynamicCache, shared: int, suffixes: Sequence[Sequence[int]]) -> list[Reply]:
-        """Plain greedy decoding of several rows at once, each until its reply is over."""
-        rows = self._rows(cache, len(suffixes))
-        hidden, before = self._step(rows, shared, suffixes)
-        last = torch.tensor([len(suffix) - 1 for suffix in suffixes], device=hidden.device)
-        state = hidden[torch.arange(len(suffixes), device=hidden.device), last]
+        """Plain greedy decoding of several prompts at once, each until its reply is over."""
+        packed = self._packed(cache, following)
+        segments, ends = [], []
+        for suffix in suffixes:
+            segments.append(packed.add(suffix))
+            ends.append(packed.length - 1)
+        hidden = packed.run()
+        state = hidden[torch.tensor(ends, device=hidden.device)]
+        width = hidden.shape[-1]
         ids: list[list[int]] = [[] for _ in suffixes]
         states: list[list[Tensor]] = [[] for _ in suffixes]
         probabilities: list[list[float]] = [[] for _ in suffixes]
-        active = [True] * len(suffixes)
+        active = list(range(len(suffixes)))
         for _ in range(MAX_REPLY_TOKENS):
-            logits = self.model.lm_head(state).float()
-            best = logits.argmax(-1).tolist()
-            chance = logits.softmax(-1).amax(-1).tolist()
-            for row in range(len(suffixes)):
-                if active[row]:
-                    ids[row].append(best[row])
-                    probabilities[row].append(chance[row])
-            over = [not active[row] or self.prompts.is_over(ids[row]) for row in range(len(suffixes))]
-            if all(over):
+            logits = self.logits(state)
+            best, chance = logits.argmax(-1).tolist(), logits.softmax(-1).amax(-1).tolist()
+            for row, token, probability in zip(active, best, chance, strict=True):
+                ids[row].append(token)
+                probabilities[row].append(probability)
+            active = [row for row in active if not self._is_over(ids[row], len(suffixes[row]), following, max_objects)]
+            if not active:
                 break
-            # finished rows are fed a masked token, so that the batch keeps its shape
-            hidden, real = self._step(rows, shared, [[token] for token in best], before)
-            for row in range(len(suffixes)):
-                if over[row]:
-                    real[row] = False
-                else:
-                    states[row].append(hidden[row, 0])
-                active[row] = not over[row]
-            before = torch.cat([before, real], dim=1)
-            state = hidden[:, 0]
-        width = hidden.shape[-1]
+            for row in active:
+                packed.extend(segments[row], ids[row][-1])
+            state = packed.run()
+            for row, one in zip(active, state, strict=True):
+                states[row].append(one)
         return [
             Reply(ids[row], torch.stack(states[row]) if states[row] else hidden.new_zeros(0, width), probabilities[row])
             for row in range(len(suffixes))
         ]
+
+    def _is_over(self, reply: Sequence[int], prompt_length: int, following: int, max_objects: int | None) -> bool:
+        if self.prompts.is_over(reply) or following + prompt_length + len(reply) >= self.context_length:
+            return True
+        # one more than is kept, so that the last one that is kept has been fed back and has its state
+        return max_objects is not None and reply.count(self.prompts.tokenizer.seg_id) > max_objects
+
+
+def _chunks(suffixes: Sequence[list[int]], limit: int, more: int) -> list[list[list[int]]]:
+    """Suffixes in order, in groups of at most ``limit`` tokens (``more`` is added to each); at least one a group."""
+    groups: list[list[list[int]]] = []
+    size = 0
+    for suffix in suffixes:
+        cost = len(suffix) + more
+        if not groups or size + cost > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(suffix)
+        size += cost
+    return groups
 
 
 def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
@@ -245,5 +224,5 @@ def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 def embedding_device(model: PreTrainedModel) -> torch.device:
     """Device that input ids go to."""
     weight = model.get_input_embeddings().weight
-    assert isinstance(weight, Tensor)
+    assert isinstance(weight, nn.Parameter | Tensor)
     return weight.device

@@ -18,6 +18,11 @@ class Procedure:
     propagation_decoder: Literal["original", "finetuned"] = "original"
     """Which mask decoder tracks."""
 
+    @property
+    def question_form(self) -> bool:
+        """Whether an expression with a question mark is put as a question, as the released models' evaluation does."""
+        return self == SA2VA
+
     def sample(self, num_frames: int, count: int) -> list[int]:
         """Keyframe indices of a video, in time order, with the repetitions the reference has."""
         return (uniform_keyframes if self.keyframes == "uniform" else first_keyframes)(num_frames, count)

@@ -1,86 +1,76 @@
 """From an expression to the exact prompt the model was trained on, and when its reply is over."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from pipeline.errors import CheckpointError, UsageError
-from pipeline.model.tokenizer import IMAGE_END, IMAGE_START, IMAGE_TOKEN, Tokenizer
+from pipeline.errors import UsageError
+from pipeline.model.tokenizer import Tokenizer
 
 DEFAULT_PROMPT = "Please segment {expression}."
+QUESTION_PROMPT = " {expression} Please respond with a segmentation mask."
+"""How the evaluation of the released models puts expressions that hold a question mark."""
 PLACEHOLDER = "{expression}"
+USUAL_REPLIES = ("Sure, [SEG].", "Sure, it is [SEG].", "Sure, the segmentation result is [SEG].")
+"""Replies that the training data taught, most frequent first: guesses to be verified, never trusted."""
 
 
-@dataclass(frozen=True)
-class ChatTemplate:
-    """The user/assistant part of a chat template (the system part is never used) and its stop words."""
-
-    before: str
-    after: str
-    stop_words: tuple[str, ...]
-
-
-_CHATML = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")
-TEMPLATES = {
-    "qwen_chat": ChatTemplate(*_CHATML, ("<|im_end|>", "<|endoftext|>")),
-    "internlm2_chat": ChatTemplate(*_CHATML, ("<|im_end|>",)),
-    # used by the published 4B although its tokenizer knows these words as ordinary text only
-    "phi3_chat": ChatTemplate("<|user|>\n", "<|end|>\n<|assistant|>\n", ("<|end|>",)),
-}
-
-
-class PromptBuilder:
+class PromptBuilder(ABC):
     """Builds prompts for one checkpoint and recognises the end of its replies.
 
     Raises:
-        CheckpointError: the checkpoint names a chat template that is not known.
-        UsageError: the prompt text has no ``{expression}``.
+        UsageError: The prompt text does not hold ``{expression}`` exactly once.
     """
 
-    def __init__(self, template: str, tokenizer: Tokenizer, tokens_per_tile: int, prompt: str = DEFAULT_PROMPT) -> None:
-        if template not in TEMPLATES:
-            raise CheckpointError(f"chat template {template!r} is not known (known: {', '.join(sorted(TEMPLATES))})")
-        check_prompt(prompt)
-        self.template = TEMPLATES[template]
+    def __init__(self, tokenizer: Tokenizer, prompt_text: str = DEFAULT_PROMPT) -> None:
+        check_prompt(prompt_text)
         self.tokenizer = tokenizer
-        self.tokens_per_tile = tokens_per_tile
-        self.prompt = prompt
+        self.prompt_text = prompt_text
 
-    def text(self, expression: str, blocks: Sequence[int]) -> tuple[str, tuple[int, int]]:
+    @abstractmethod
+    def render(self, request: str, image_tokens: Sequence[int]) -> tuple[str, int]:
+        """The whole prompt, and where in it the request begins.
+
+        Args:
+            request: The sentence that asks, with the expression in it.
+            image_tokens: Image tokens of each image block, in order; may be empty.
+        """
+
+    @abstractmethod
+    def is_over(self, reply: Sequence[int]) -> bool:
+        """Whether a reply (generated ids so far) ends here."""
+
+    @abstractmethod
+    def end_of_reply(self) -> str:
+        """The control token, as text, that ends an ordinary reply."""
+
+    def text(
+        self, expression: str, image_tokens: Sequence[int], *, question_form: bool = False
+    ) -> tuple[str, tuple[int, int]]:
         """The whole prompt, and the span of it that is the user's expression.
 
         Args:
             expression: As written; nothing is lower-cased or stripped.
-            blocks: Tiles in each image block: ``[1] * K`` for K keyframes, ``[n]`` for an image of n tiles.
+            image_tokens: Image tokens of each image block.
+            question_form: Put an expression with a question mark as :data:`QUESTION_PROMPT`, where the prompt text is
+                the default one.
         """
-        images = "\n".join(IMAGE_START + IMAGE_TOKEN * (self.tokens_per_tile * tiles) + IMAGE_END for tiles in blocks)
-        before, after = self.prompt.split(PLACEHOLDER, 1)
-        head = f"{self.template.before}{images}\n{before}"
-        return f"{head}{expression}{after}{self.template.after}", (len(head), len(head) + len(expression))
+        asks = question_form and "?" in expression and self.prompt_text == DEFAULT_PROMPT
+        before, after = (QUESTION_PROMPT if asks else self.prompt_text).split(PLACEHOLDER, 1)
+        text, start = self.render(f"{before}{expression}{after}", image_tokens)
+        first = start + len(before)
+        return text, (first, first + len(expression))
 
-    def ids(self, expression: str, blocks: Sequence[int]) -> list[int]:
-        """Token ids of the whole prompt; control tokens spelled in the expression stay plain text."""
-        text, literal = self.text(expression, blocks)
-        return self.tokenizer.encode(text, literal)
+    def ids(self, expression: str, image_tokens: Sequence[int], *, question_form: bool = False) -> list[int]:
+        """Token ids of :meth:`text`; control tokens spelled in the expression stay plain text."""
+        return self.tokenizer.encode(*self.text(expression, image_tokens, question_form=question_form))
 
-    def is_over(self, reply: Sequence[int]) -> bool:
-        """Whether a reply (generated ids so far) ends here: end token, or its text ends with a stop word."""
-        if not reply:
-            return False
-        if reply[-1] == self.tokenizer.eos_id:
-            return True
-        # stop words may be spelled in several tokens; a short tail is enough to see one
-        tail = self.tokenizer.decode(reply[-16:]).replace("\r", "").replace("\n", "")
-        return tail.endswith(self.template.stop_words)
-
-    def usual_reply(self) -> list[int]:
-        """The reply nearly every expression gets, as ids: a guess to be verified, never trusted."""
-        text = "Sure, [SEG]." + self.template.stop_words[0]
-        ids = self.tokenizer.encode(text)
-        bos = self.tokenizer.encode("")
-        return ids[len(bos) :]
+    def usual_replies(self) -> list[list[int]]:
+        """Ids of the replies that nearly every expression gets, each with its end."""
+        start = len(self.tokenizer.encode(""))
+        return [self.tokenizer.encode(text + self.end_of_reply())[start:] for text in USUAL_REPLIES]
 
 
-def check_prompt(prompt: str) -> None:
-    """Raise :class:`UsageError` unless ``prompt`` holds ``{expression}`` exactly once."""
-    if prompt.count(PLACEHOLDER) != 1:
-        raise UsageError(f"the prompt template must contain {PLACEHOLDER} exactly once, got {prompt!r}")
+def check_prompt(prompt_text: str) -> None:
+    """Raise :class:`UsageError` unless ``prompt_text`` holds ``{expression}`` exactly once."""
+    if prompt_text.count(PLACEHOLDER) != 1:
+        raise UsageError(f"the prompt template must contain {PLACEHOLDER} exactly once, got {prompt_text!r}")

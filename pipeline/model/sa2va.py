@@ -10,19 +10,19 @@ from huggingface_hub.errors import StrictDataclassError
 
 from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint.locate import fetch_model, pin_model
-from pipeline.model.checkpoint.names import SAM2_PREFIX, Placement, place_in_grounder, place_in_segmenter
+from pipeline.model.checkpoint.names import SAM2_PREFIX, grounder_mappings, segmenter_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import read_config
+from pipeline.model.families.base import ModelConfig
 from pipeline.model.ground import ground_video, keyframes_of
 from pipeline.model.grounder import Grounder
 from pipeline.model.procedure import Procedure, procedure_named
-from pipeline.model.prompt import DEFAULT_PROMPT, PromptBuilder
+from pipeline.model.prompt import DEFAULT_PROMPT
 from pipeline.model.rows import mask_rows
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.model.segment import Track, segment_video
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.schema import MaskRow
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
@@ -126,7 +126,7 @@ class Sa2VA:
         files, config = open_checkpoint(fetch_model(pin_model(str(directory))))
         target = resolve_device(device)
         kind = resolve_dtype(dtype, target)
-        grounder = Grounder.from_checkpoint(files, config, device_of=lambda _: target, dtype=kind, prompt=prompt)
+        grounder = Grounder.from_checkpoint(files, config, device_of=lambda _: target, dtype=kind, prompt_text=prompt)
         segmenter = Segmenter.from_checkpoint(files, config, device=target, dtype=kind)
         return cls(grounder, segmenter)
 
@@ -191,9 +191,9 @@ class Sa2VA:
 
 def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
     """Read a checkpoint's config and file index, and refuse it if any of its tensors has no place in the model."""
-    config = ModelConfig.from_directory(directory)
+    config = read_config(directory)
     files = CheckpointFiles(directory)
-    check_all_consumed(files, *_placements(files, config))
+    check_all_consumed(files, grounder_mappings(files.file_of, config), segmenter_mappings(files.file_of))
     return files, config
 
 
@@ -210,10 +210,10 @@ def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> Non
         CheckpointError: it cannot; the message names the file and what is wrong with it.
     """
     files, config = open_checkpoint(directory)
-    in_grounder, in_segmenter = _placements(files, config)
-    tokenizer = load_tokenizer(directory, config.language_family)
+    in_grounder, in_segmenter = grounder_mappings(files.file_of, config), segmenter_mappings(files.file_of)
+    tokenizer = config.family.load_tokenizer(directory, config)
     try:
-        PromptBuilder(config.template, tokenizer, config.tokens_per_tile)
+        config.family.prompt_builder(directory, config, tokenizer, DEFAULT_PROMPT)
         with init_empty_weights(include_buffers=False):
             grounder = Grounder(config)
             segmenter = Segmenter(config.grounding, has_original=any(MODIFIED in key for key in in_segmenter))
@@ -228,13 +228,6 @@ def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> Non
     check_fits(segmenter, files, in_segmenter)
     if procedure is not None:
         check_procedure(segmenter, procedure)
-
-
-def _placements(files: CheckpointFiles, config: ModelConfig) -> tuple[dict[str, Placement], dict[str, Placement]]:
-    """Where each tensor goes in the grounder and in the segmenter."""
-    grounder = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
-    segmenter = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
-    return grounder, segmenter
 
 
 def resolve_device(device: str) -> torch.device:

@@ -9,11 +9,8 @@ from accelerate.utils import get_balanced_memory
 
 from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint.weights import CheckpointFiles
-from pipeline.model.config import ModelConfig
+from pipeline.model.families.base import ModelConfig
 from pipeline.model.grounder import Grounder
-
-WHOLE = ("InternVLVisionEmbeddings", "InternVLVisionLayer", "Qwen2DecoderLayer", "LlamaDecoderLayer")
-"""Modules whose parts add up what they compute, and so stay together."""
 
 WORKING_SHARE = 0.15
 """Of each GPU's free memory, left for activations and the key/value cache."""
@@ -43,11 +40,12 @@ def place_layers(config: ModelConfig, memory_bytes: Mapping[Device, int], dtype:
     """
     with init_empty_weights(include_buffers=False):
         grounder = Grounder(config)
-    room = get_balanced_memory(grounder, dict(memory_bytes), no_split_module_classes=list(WHOLE), dtype=dtype)
+    whole = list(config.family.no_split_classes)
+    room = get_balanced_memory(grounder, dict(memory_bytes), no_split_module_classes=whole, dtype=dtype)
     # an overflow must show as such, not end on the CPU or on disk
     room = {device: room[device] for device in memory_bytes}
     room |= {device: 0 for device in ("cpu", "disk") if device not in room}
-    places: dict[str, Device] = infer_auto_device_map(grounder, room, no_split_module_classes=list(WHOLE), dtype=dtype)
+    places: dict[str, Device] = infer_auto_device_map(grounder, room, no_split_module_classes=whole, dtype=dtype)
     outside = [name for name, device in places.items() if device not in memory_bytes]
     if outside:
         need = sum(parameter.numel() for parameter in grounder.parameters()) * dtype.itemsize
@@ -67,7 +65,7 @@ def load_spread(
     config: ModelConfig,
     *,
     dtype: torch.dtype,
-    prompt: str,
+    prompt_text: str,
     memory_bytes: Mapping[Device, int] | None = None,
 ) -> Grounder:
     """Load the grounding half of a checkpoint over several devices (default: all visible GPUs), each tensor to its own.
@@ -77,7 +75,11 @@ def load_spread(
     """
     places = place_layers(config, free_memory() if memory_bytes is None else memory_bytes, dtype)
     grounder = Grounder.from_checkpoint(
-        files, config, device_of=lambda name: torch.device(_place_of(name, places)), dtype=dtype, prompt=prompt
+        files,
+        config,
+        device_of=lambda name: torch.device(_place_of(name, places)),
+        dtype=dtype,
+        prompt_text=prompt_text,
     )
     connect_layers(grounder, places)
     return grounder

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pipeline.errors import CheckpointError
 
-IMAGE_START, IMAGE_END, IMAGE_TOKEN, SEG_TOKEN = "<img>", "</img>", "<IMG_CONTEXT>", "[SEG]"
+SEG_TOKEN = "[SEG]"  # noqa: S105 - a word of the vocabulary
 
 
 class Tokenizer(Protocol):
@@ -29,24 +29,34 @@ class Tokenizer(Protocol):
         """Text of generated ids, control tokens kept."""
 
 
-def load_tokenizer(directory: Path, family: str) -> Tokenizer:
+def open_tokenizer(
+    kind: "type[ByteLevelTokenizer] | type[SentencePieceTokenizer]",
+    directory: Path,
+    control_tokens: Sequence[str],
+    image_token: str,
+) -> Tokenizer:
     """The tokenizer of a checkpoint directory.
 
+    Args:
+        kind: How its files are read.
+        directory: The checkpoint.
+        control_tokens: Tokens that the model needs; each must be in the vocabulary.
+        image_token: The one of them that stands for one image token.
+
     Raises:
-        CheckpointError: files missing or unreadable, or a control token the model needs is not in the vocabulary.
+        CheckpointError: Files are missing or unreadable, or a control token is not in the vocabulary.
     """
     try:
-        tokenizer = SentencePieceTokenizer(directory) if family == "internlm2" else ByteLevelTokenizer(directory)
+        return kind(directory, control_tokens, image_token)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{directory}: the tokenizer cannot be loaded ({error})") from error
-    return tokenizer
 
 
 class _AddedTokens:
     """The control tokens on top of a vocabulary, and cutting a text at them."""
 
-    def __init__(self, ids: dict[str, int], directory: Path) -> None:
-        for token in (IMAGE_START, IMAGE_END, IMAGE_TOKEN, SEG_TOKEN):
+    def __init__(self, ids: dict[str, int], directory: Path, required: Sequence[str]) -> None:
+        for token in required:
             if token not in ids:
                 raise CheckpointError(
                     f"{directory}: the tokenizer has no {token} token; is this a Sa2VA or Sa2VA-i checkpoint?"
@@ -75,15 +85,15 @@ class _AddedTokens:
 class ByteLevelTokenizer:
     """The Qwen2 family's byte-level BPE, by ``transformers``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, control_tokens: Sequence[str], image_token: str) -> None:
         from transformers import Qwen2Tokenizer
 
         if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json")):
             raise CheckpointError(f"{directory}: no tokenizer files (tokenizer.json, or vocab.json and merges.txt)")
         self._tokenizer = Qwen2Tokenizer.from_pretrained(directory, local_files_only=True)
-        self._added = _AddedTokens(self._tokenizer.get_added_vocab(), directory)
+        self._added = _AddedTokens(self._tokenizer.get_added_vocab(), directory, control_tokens)
         self.eos_id = int(self._tokenizer.eos_token_id)
-        self.image_id, self.seg_id = self._added.ids[IMAGE_TOKEN], self._added.ids[SEG_TOKEN]
+        self.image_id, self.seg_id = self._added.ids[image_token], self._added.ids[SEG_TOKEN]
 
     def encode(self, text: str, literal: tuple[int, int] | None = None) -> list[int]:
         """See :class:`Tokenizer`."""
@@ -107,7 +117,7 @@ class SentencePieceTokenizer:
     is encoded piece by piece.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, control_tokens: Sequence[str], image_token: str) -> None:
         import json
 
         from sentencepiece import SentencePieceProcessor
@@ -121,11 +131,11 @@ class SentencePieceTokenizer:
         extra = directory / "added_tokens.json"
         if extra.is_file():
             added |= {str(k): int(v) for k, v in json.loads(extra.read_text(encoding="utf-8")).items()}
-        self._added = _AddedTokens(added, directory)
+        self._added = _AddedTokens(added, directory, control_tokens)
         self._token_of = {i: token for token, i in added.items()}
         self._bos = [added[config.get("bos_token", "<s>")]] if config.get("add_bos_token", True) else []
         self.eos_id = added[config.get("eos_token", "</s>")]
-        self.image_id, self.seg_id = added[IMAGE_TOKEN], added[SEG_TOKEN]
+        self.image_id, self.seg_id = added[image_token], added[SEG_TOKEN]
 
     def encode(self, text: str, literal: tuple[int, int] | None = None) -> list[int]:
         """See :class:`Tokenizer`."""

@@ -36,14 +36,14 @@ class Ground:
         self.attempts = Attempts(ledger, "ground", config.max_attempts)
         self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
-        settings.use_threads(model.image_size)
+        settings.use_threads(model.grounding.image_size)
         device = settings.device("ground")
-        dtype, prompt = resolve_dtype(config.dtype, device), config.prompt_template
+        dtype, prompt_text = resolve_dtype(config.dtype, device), config.prompt_template
         if (config.gpus_per_grounder or 0) > 1:
-            self.grounder = load_spread(files, model, dtype=dtype, prompt=prompt)
+            self.grounder = load_spread(files, model, dtype=dtype, prompt_text=prompt_text)
         else:
             self.grounder = Grounder.from_checkpoint(
-                files, model, device_of=lambda _: device, dtype=dtype, prompt=prompt
+                files, model, device_of=lambda _: device, dtype=dtype, prompt_text=prompt_text
             )
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
@@ -73,8 +73,9 @@ class Ground:
             if texts:
                 count = self.settings.config.num_keyframes
                 groundings = ground_video(self.grounder, source, texts, self.procedure, count)
-        found = iter(groundings)
-        answered = [None if problem else next(found) for problem in problems]
+        grounded = iter(groundings)
+        answered = [None if problem else next(grounded) for problem in problems]
+        errors = [g.error if g else error for g, error in zip(answered, errors, strict=True)]
         width = self.grounder.config.grounding.d_model
         keep = 1 if self.settings.config.objects == "first" else None
         return GroundedVideo(

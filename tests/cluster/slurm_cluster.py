@@ -88,7 +88,7 @@ class SlurmCluster:
         node_timeout_s: int = 10,
     ) -> None:
         # not below /tmp, which every node has for itself; short, since paths of sockets are bounded
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp"))  # noqa: S108
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/var/tmp"))
         self._visible = [path.resolve() for path in visible]
         self._hosts = hosts
         self._node_timeout_s = node_timeout_s
@@ -166,13 +166,20 @@ class SlurmCluster:
         tmp.mkdir(mode=0o1777)
         hosts = self.folder / f"hosts-{name}"
         others = "".join(f"{ip} {node}\n" for node, ip in self.nodes.items() if node != name)
-        hosts.write_text(f"127.0.0.1 localhost\n{self._hosts(name, address)}{others}{SUBNET}.1 {socket.gethostname()}\n")
+        hosts.write_text(
+            f"127.0.0.1 localhost\n{self._hosts(name, address)}{others}{SUBNET}.1 {socket.gethostname()}\n"
+        )
         lines = [f"hostname {name}", "mount --make-rprivate /", f"mount --bind {hosts} /etc/hosts"]
         for path in self._visible:
-            if path.is_relative_to("/tmp"):  # noqa: S108
-                inside = tmp / path.relative_to("/tmp")  # noqa: S108
+            if path.is_relative_to("/tmp"):
+                inside = tmp / path.relative_to("/tmp")
                 lines += [f"mkdir -p {inside}", f"mount --bind {path} {inside}"]
-        lines += [f"mount --rbind {tmp} /tmp", "mount -t tmpfs tmpfs /dev/shm", "ip link set lo up", "exec sleep infinity"]
+        lines += [
+            f"mount --rbind {tmp} /tmp",
+            "mount -t tmpfs tmpfs /dev/shm",
+            "ip link set lo up",
+            "exec sleep infinity",
+        ]
         script = " && ".join(lines)
         command = ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         init = subprocess.Popen([*command, "bash", "-c", script], stdin=subprocess.DEVNULL)

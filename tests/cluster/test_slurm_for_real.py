@@ -92,7 +92,9 @@ def test_a_node_lost_in_the_middle_and_a_requeue(slurm, manifest, tmp_path_of):
     job, log = annotate(slurm, 3, manifest, output)
     slurm.wait_until(lambda: begun(output), within_s=WITHIN_S, what="the first video is committed")
     slurm.kill_node("n3")
-    slurm.wait_until(lambda: slurm.state(job) != "RUNNING" or len(keys(output)) >= 30, within_s=WITHIN_S, what="goes on")
+    slurm.wait_until(
+        lambda: slurm.state(job) != "RUNNING" or len(keys(output)) >= 30, within_s=WITHIN_S, what="goes on"
+    )
     slurm.start_node("n3")
     assert slurm.wait_ended(job, within_s=WITHIN_S) == "COMPLETED", log.read_text()
     complete(output)

@@ -35,7 +35,7 @@ if [[ $1 == jobs/annotate.py ]]; then exit "$ANNOTATE_EXIT"; fi
 """
 )
 SCONTROL = "#!/bin/bash\nprintf 'gpu01\\ngpu02\\ngpu03\\n'\n"
-HOSTNAME = "#!/bin/bash\necho \"${ADDRESSES:-10.0.0.1 fe80::1}\"\n"
+HOSTNAME = '#!/bin/bash\necho "${ADDRESSES:-10.0.0.1 fe80::1}"\n'
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from pipeline.model.sam2.frame import FrameFeatures
 from pipeline.model.sam2.propagation import FrameMasks
 from pipeline.model.sam2.segmenter import Segmenter, masks_at
 from pipeline.model.sam2.stream import MaskStream
-from pipeline.model.tiles import image_tiles
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
 
@@ -95,16 +94,15 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
     sampled = [0] if case.is_image else procedure.sample(len(source), count)
     keyframes = sorted(set(sampled))
     arrays: dict[str, np.ndarray] = {}
-    if case.is_image:
-        tiles = image_tiles(next(source.read([0])), model.grounder.config)
-    else:
-        tiles = np.stack(list(source.read(keyframes, side=model.grounder.config.image_size)))
-    _record_pixels(arrays, model, source, tiles)
-    tokens = model.grounder.image_tokens(tiles)
+    config = model.grounder.config
+    pictures = config.family.read_pictures(source, keyframes, config)
+    _record_pixels(arrays, model, source, pictures.pixels)
+    images = model.grounder.tower.look(pictures)
+    tokens = images.embeds.unflatten(0, (len(pictures.pixels), -1))
     arrays["vit_first"] = tokens[0].float().cpu().numpy()
     arrays["vit_stats"] = _stats(tokens)
     expressions = [entry["expression"] for entry in case.golden["expressions"]]
-    groundings = model.grounder.ground_tokens(tokens, expressions, one_image=case.is_image)
+    groundings = model.grounder.ground_tokens(images, expressions, question_form=procedure.question_form)
     record: dict[str, Any] = {"sample_idx": sampled, "unique_keyframes": keyframes, "expressions": []}
     segs = [(j, i) for j, grounding in enumerate(groundings) for i in range(len(grounding.prompts))]
     tracks: dict[tuple[int, int], dict[str, Any]] = {}
@@ -116,11 +114,10 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
         arrays[f"e{j}_gen_ids"] = np.array(grounding.reply_ids)
         arrays[f"e{j}_seg_hidden"] = grounding.seg_hidden
         arrays[f"e{j}_seg_embed"] = grounding.prompts
-        blocks = [len(tiles)] if case.is_image else [1] * len(keyframes)
         record["expressions"].append(
             {
                 "expression": expressions[j],
-                "prompt": model.grounder.replies.prompts.text(expressions[j], blocks)[0],
+                "prompt": model.grounder.replies.prompts.text(expressions[j], images.tokens)[0],
                 "prediction": grounding.answer,
                 "num_seg": len(grounding.prompts),
                 "segs": [tracks[j, i] for i in range(len(grounding.prompts))],
@@ -129,8 +126,8 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
     return arrays, record
 
 
-def _record_pixels(arrays: dict[str, np.ndarray], model: Sa2VA, source: FrameSource, tiles: np.ndarray) -> None:
-    pixels = model.grounder.tower.normalise(torch.from_numpy(tiles).to(model.segmenter.device))
+def _record_pixels(arrays: dict[str, np.ndarray], model: Sa2VA, source: FrameSource, tiles: torch.Tensor) -> None:
+    pixels = model.grounder.tower.normalise(tiles.to(model.segmenter.device))
     arrays["pixel_values_sample"] = pixels[:, :, ::7, ::7].cpu().numpy()
     arrays["pixel_values_stats"] = _stats(pixels)
     samples, stats = [], []

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from pipeline.model.tokenizer import load_tokenizer
+from pipeline.model.families import config_of
 from pipeline.workshop.nano.tokenizer import write_tokenizer
 from pipeline.workshop.nano.untrained import ANSWER
 
@@ -21,9 +21,10 @@ def write_random_checkpoint(directory: Path, size: str, shards: int) -> int:
     Its language model (Qwen2 only) answers ``Sure, [SEG].``; its masks mean nothing.
     """
     write_tokenizer(directory)
-    chain = load_tokenizer(directory, "qwen2").encode("\n" + ANSWER)
-    embedded: torch.Tensor | None = None
     config = json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes()))
+    checked = config_of(config)
+    chain = checked.family.load_tokenizer(directory, checked).encode("\n" + ANSWER)
+    embedded: torch.Tensor | None = None
     (directory / "config.json").write_text(json.dumps(config))
     shapes = json.loads(gzip.decompress((KEYS / f"{size}.keys.json.gz").read_bytes()))
     names, weight_map, sizes = list(shapes), {}, []

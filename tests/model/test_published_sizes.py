@@ -9,9 +9,10 @@ import torch
 from accelerate import init_empty_weights
 
 from pipeline.errors import CheckpointError
-from pipeline.model.checkpoint.names import place_in_grounder, place_in_segmenter, published_names
+from pipeline.model.checkpoint.names import grounder_mappings, published_names, segmenter_mappings
 from pipeline.model.checkpoint.weights import check_all_consumed, check_fits
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import config_of
+from pipeline.model.families.base import ModelConfig
 from pipeline.model.grounder import Grounder
 from pipeline.model.sam2.segmenter import Segmenter
 
@@ -31,7 +32,7 @@ class Headers:
 
 
 def published(size: str) -> tuple[ModelConfig, Headers]:
-    config = ModelConfig.from_dict(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
+    config = config_of(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
     return config, Headers(json.loads(gzip.decompress((KEYS / f"{size}.keys.json.gz").read_bytes())))
 
 
@@ -41,8 +42,8 @@ def empty_model(config: ModelConfig) -> tuple[Grounder, Segmenter]:
 
 
 def placements(config, files):
-    grounder = {key: place for key in files.file_of if (place := place_in_grounder(key, config))}
-    segmenter = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
+    grounder = grounder_mappings(files.file_of, config)
+    segmenter = segmenter_mappings(files.file_of)
     return grounder, segmenter
 
 

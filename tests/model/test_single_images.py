@@ -13,10 +13,10 @@ from pipeline.config import RunConfig
 from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.locate import pin_model
+from pipeline.model.families.internvl_tiles import image_tiles, tile_grid
 from pipeline.model.ground import ground_video
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.sa2va import Sa2VA
-from pipeline.model.tiles import image_tiles, tile_grid
 from pipeline.schema import Expression, VideoTask
 from pipeline.stages.ground import Ground
 from pipeline.video.source import open_video

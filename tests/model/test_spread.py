@@ -10,7 +10,9 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError, UsageError
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import config_of
+from pipeline.model.families.base import ModelConfig
+from pipeline.model.families.internvl import tile_pictures
 from pipeline.model.grounder import Grounder
 from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.spread import _place_of, connect_layers, load_spread, place_layers
@@ -20,7 +22,7 @@ GB = 10**9
 
 
 def published(size: str) -> ModelConfig:
-    return ModelConfig.from_dict(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
+    return config_of(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
 
 
 def layers_of(places: dict, device) -> int:
@@ -57,11 +59,12 @@ def test_a_grounder_in_connected_parts_says_the_same_as_a_whole_one(untrained):
     files, config = open_checkpoint(untrained)
     whole = Grounder.from_checkpoint(files, config, device_of=lambda _: torch.device("cpu"), dtype=torch.float32)
     parts = load_spread(
-        files, config, dtype=torch.float32, prompt="Please segment {expression}.", memory_bytes={"cpu": 10 * GB}
+        files, config, dtype=torch.float32, prompt_text="Please segment {expression}.", memory_bytes={"cpu": 10 * GB}
     )
     connect_layers(parts, dict.fromkeys(_fine_places(parts), "cpu"))
     tiles = np.random.default_rng(0).integers(0, 255, (3, 128, 128, 3), np.uint8)
-    expected, found = whole.ground(tiles, ["the dog", "a cat there"]), parts.ground(tiles, ["the dog", "a cat there"])
+    pictures, expressions = tile_pictures(tiles, config), ["the dog", "a cat there"]
+    expected, found = whole.ground(pictures, expressions), parts.ground(pictures, expressions)
     for one, other in zip(expected, found, strict=True):
         assert one.answer == other.answer
         assert np.array_equal(one.prompts, other.prompts)
@@ -97,7 +100,7 @@ def test_tensors_follow_the_layers_from_one_device_to_the_next(untrained, bounda
     )
     connect_layers(parts, places)
     tiles = np.random.default_rng(0).integers(0, 255, (3, 128, 128, 3), np.uint8)
-    expressions = ["the dog", "a cat there"]
-    for one, other in zip(whole.ground(tiles, expressions), parts.ground(tiles, expressions), strict=True):
+    pictures, expressions = tile_pictures(tiles, config), ["the dog", "a cat there"]
+    for one, other in zip(whole.ground(pictures, expressions), parts.ground(pictures, expressions), strict=True):
         assert one.answer == other.answer
         np.testing.assert_allclose(one.prompts, other.prompts, rtol=1e-3, atol=1e-4)

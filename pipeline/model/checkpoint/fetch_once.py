@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import read_config
 from pipeline.storage import scrub
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def _fetch(place: Path, marker: Path, fetch: Callable[[Path], Path]) -> Path:
     from pipeline.model.checkpoint.weights import CheckpointFiles  # brings torch along, which only a fetch needs
 
     directory = fetch(place)
-    ModelConfig.from_directory(directory)
+    read_config(directory)
     CheckpointFiles(directory)  # every shard that the index names is there and whole
     sizes = {path.name: path.stat().st_size for path in directory.iterdir() if path.is_file()}
     temporary = marker.with_suffix(".tmp")

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.errors import CheckpointError
-from pipeline.model.checkpoint.names import Placement, published_names
-from pipeline.model.config import ModelConfig
+from pipeline.model.checkpoint.names import published_names
+from pipeline.model.families import config_of
+from pipeline.model.families.mapping import TensorMapping
 
 INDEX_NAME = "model.safetensors.index.json"
 
@@ -80,7 +81,7 @@ class CheckpointFiles:
 def load(
     module: nn.Module,
     files: CheckpointFiles,
-    placements: Mapping[str, Placement],
+    placements: Mapping[str, TensorMapping],
     *,
     dtype: torch.dtype,
     device_of: Callable[[str], torch.device],
@@ -104,7 +105,7 @@ def load(
             _assign(module, name, part.to(device=device_of(name), dtype=dtype).contiguous())
 
 
-def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[str, Placement]) -> None:
+def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[str, TensorMapping]) -> None:
     """Check names and shapes of ``placements`` against ``module``, reading nothing but the files' headers.
 
     Raises:
@@ -127,7 +128,7 @@ def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[st
         raise CheckpointError(f"{files.directory}: these parameters have no value in the checkpoint: {_some(empty)}")
 
 
-def check_all_consumed(files: CheckpointFiles, *placed: Mapping[str, Placement]) -> None:
+def check_all_consumed(files: CheckpointFiles, *placed: Mapping[str, TensorMapping]) -> None:
     """Refuse a checkpoint that holds tensors no part of the model takes."""
     left = set(files.file_of).difference(*placed)
     if left:
@@ -139,9 +140,7 @@ def save_checkpoint(
 ) -> None:
     """Write ``config.json`` and ``model.safetensors`` in the published layout and names (no tokenizer files)."""
     state = {**grounder.state_dict(), **segmenter.state_dict()}
-    placements = published_names(
-        ModelConfig.from_dict(config), list(grounder.state_dict()), list(segmenter.state_dict())
-    )
+    placements = published_names(config_of(config), list(grounder.state_dict()), list(segmenter.state_dict()))
     tensors = {
         key: place.join([state[name] for name in place.targets]).to(dtype).cpu().contiguous()
         for key, place in placements.items()
@@ -185,7 +184,7 @@ def _tensor_names(path: Path) -> list[str]:
         return list(file.keys())
 
 
-def _part_shapes(place: Placement, shape: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
+def _part_shapes(place: TensorMapping, shape: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
     """Shape of each part a tensor of ``shape`` is cut into; none where it cannot be cut."""
     try:
         parts = place.split(torch.empty(shape, device="meta"))

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.model.allocation import keep_freed_memory
-from pipeline.model.checkpoint.names import SAM2_PREFIX, place_in_segmenter
+from pipeline.model.checkpoint.names import SAM2_PREFIX, segmenter_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, load
-from pipeline.model.config import GroundingConfig, ModelConfig
+from pipeline.model.config import GroundingConfig
+from pipeline.model.families.base import ModelConfig
 from pipeline.model.sam2.build import build_sam2
 from pipeline.model.sam2.fast_linear import use_fast_linear
 from pipeline.model.sam2.frame import DecodedMasks, FrameFeatures
@@ -55,11 +56,11 @@ class Segmenter(nn.Module):
 
         On a CPU this process from then on keeps freed memory (:mod:`pipeline.model.allocation`).
         """
-        placements = {key: place for key in files.file_of if (place := place_in_segmenter(key))}
-        has_original = any(key.startswith(SAM2_PREFIX + "sam_mask_decoder_modified.") for key in placements)
+        mappings = segmenter_mappings(files.file_of)
+        has_original = any(key.startswith(SAM2_PREFIX + "sam_mask_decoder_modified.") for key in mappings)
         with init_empty_weights(include_buffers=False):
             segmenter = cls(config.grounding, has_original=has_original)
-        load(segmenter, files, placements, dtype=torch.float32, device_of=lambda _: device)
+        load(segmenter, files, mappings, dtype=torch.float32, device_of=lambda _: device)
         segmenter.compute_dtype = dtype
         use_fast_linear(segmenter)
         if device.type == "cpu":

@@ -50,7 +50,7 @@ def timed(model: Sa2VA, clock: StageClock) -> Iterator[None]:
     """Time the parts of ``model`` by stage while the body runs."""
     grounder, segmenter = model.grounder, model.segmenter
     parts = (
-        (grounder, "image_tokens", "vision tower", True),
+        (grounder.tower, "look", "vision tower", True),
         (grounder, "ground_tokens", "language model", True),
         (segmenter, "encode", "image encoder", True),
         (segmenter, "decode", "decoders", True),

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from pipeline.masks import areas_and_bboxes, encode_masks
+from pipeline.model.families.base import ImageTokens
+from pipeline.model.families.internvl import InternVLConfig, tile_pictures
 from pipeline.model.ground import keyframes_of
 from pipeline.model.grounder import Grounding
 from pipeline.model.language import MAX_REPLY_TOKENS, Reply
@@ -46,7 +48,7 @@ class PublishedArrangement:
         grounder, segmenter = self.grounder, self.segmenter
         # as attributes of these instances the timed functions hide the methods
         for owner, name, stage in (
-            (grounder, "image_tokens", "vision tower"),
+            (grounder.tower, "look", "vision tower"),
             (segmenter, "encode", "image encoder"),
             (segmenter, "decode", "decoders"),
             (segmenter, "high_resolution", "decoders"),
@@ -63,10 +65,12 @@ class PublishedArrangement:
         clock, side = self.clock, self.segmenter.config.image_size
         keyframes = keyframes_of(source, SA2VA_I, num_keyframes)
         frames = clock.wrap("decode", lambda: list(source.read(range(len(source)))))()
-        tile = self.grounder.config.image_size
+        config = self.grounder.config
+        assert isinstance(config, InternVLConfig)
+        tile = config.image_size
         tiles = clock.wrap("resize", lambda: np.stack([resize_square(frames[i], tile) for i in keyframes]))()
         squares = clock.wrap("resize", lambda: np.stack([resize_square(frame, side) for frame in frames]))()
-        grounding = self._reply(self.grounder.image_tokens(tiles), expression)
+        grounding = self._reply(self.grounder.tower.look(tile_pictures(tiles, config)), expression)
         pictures = torch.from_numpy(squares)
         tracks = [
             self._track(pictures, torch.from_numpy(prompt[None]), keyframes, source) for prompt in grounding.prompts
@@ -81,13 +85,13 @@ class PublishedArrangement:
             width=source.width,
         )
 
-    def _reply_token_by_token(self, tokens: Tensor, expression: str) -> Grounding:
+    def _reply_token_by_token(self, images: ImageTokens, expression: str) -> Grounding:
         grounder = self.grounder
         model, prompts = grounder.language_model, grounder.replies.prompts
-        ids = prompts.ids(expression, [1] * len(tokens))
-        given = torch.tensor([ids], device=tokens.device)
+        ids, device = prompts.ids(expression, images.tokens), images.embeds.device
+        given = torch.tensor([ids], device=device)
         embeds = model.get_input_embeddings()(given)
-        embeds[0, given[0] == prompts.tokenizer.image_id] = tokens.flatten(0, 1).to(embeds.dtype)
+        embeds[0, given[0] == prompts.tokenizer.image_id] = images.embeds.to(embeds.dtype)
         cache = DynamicCache(config=model.config)
         state = model.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state[0, -1:]
         reply: list[int] = []
@@ -96,7 +100,7 @@ class PublishedArrangement:
             reply.append(int(model.lm_head(state).argmax()))
             if prompts.is_over(reply):
                 break
-            step = torch.tensor([reply[-1:]], device=tokens.device)
+            step = torch.tensor([reply[-1:]], device=device)
             state = model.model(input_ids=step, past_key_values=cache, use_cache=True).last_hidden_state[0]
             states.append(state)
         return grounder.grounding_of(ids, Reply(reply, torch.cat(states), [1.0] * len(reply)))

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from pipeline.model.families.internvl_vision import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.model.sam2.segmenter import PIXEL_MEAN, PIXEL_STD, Segmenter
-from pipeline.model.vision import IMAGENET_MEAN, IMAGENET_STD
 
 
 def _normalise(frames: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -16,7 +16,7 @@ from pipeline.workshop.nano.code import CODE_WIDTH, looks_of, places_of
 from pipeline.workshop.nano.data import vision_pixels
 from pipeline.workshop.nano.encoder import cover
 from pipeline.workshop.nano.sentences import ANSWER, NO_ANSWER, Packed, ReferringBatch
-from pipeline.workshop.nano.vision import LOOKS, NAMES_WIDTH, naming_loss
+from pipeline.workshop.nano.vision import LOOKS, NAMES_WIDTH, naming_loss, tower_of
 from pipeline.workshop.shapes.vocabulary import MOTIONS
 
 MOTION_LAYER = 3
@@ -34,7 +34,7 @@ PATCHES = 0.3
 
 def initialise_grounder(grounder: Grounder) -> None:
     """Scales for training from scratch (the classes' own are for fine-tuning or for far wider models)."""
-    vision, language = grounder.tower.vision_model, grounder.language_model
+    vision, language = tower_of(grounder).vision_model, grounder.language_model
     for part, layers in ((vision, len(vision.encoder.layer)), (language, len(language.model.layers))):
         for name, parameter in part.named_parameters():
             if name.endswith(("lambda_1", "lambda_2")):
@@ -93,7 +93,7 @@ class LanguageTraining(nn.Module):
 
     def look(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Patch tokens [N, P, C] and image tokens [N, P / 4, D] of normalised frames."""
-        tower = self.grounder.tower
+        tower = tower_of(self.grounder)
         patches = tower.vision_model(pixel_values=pixels).last_hidden_state[:, 1:]
         return patches, tower.mlp1(tower._pixel_shuffle(patches))
 

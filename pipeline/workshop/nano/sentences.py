@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from pipeline.model.prompt import PromptBuilder
+from pipeline.model.families.internvl_prompt import InternVLPrompts
 from pipeline.workshop.shapes import (
     RenderedClips,
     Scenes,
@@ -94,7 +94,8 @@ class Packed:
 class Packer:
     """Turns expressions into packed token rows with the prompt that inference uses."""
 
-    prompts: PromptBuilder
+    prompts: InternVLPrompts
+    tokens_per_keyframe: int
     _tails: dict[str, list[int]] = field(default_factory=dict)
 
     def _tail(self, text: str) -> list[int]:
@@ -108,7 +109,7 @@ class Packer:
     def pack(self, expressions: list[list[ShapeExpression]], keyframes: int) -> Packed:
         """Pack ``n`` expressions of each of ``B`` clips behind ``keyframes`` image blocks."""
         tokenizer = self.prompts.tokenizer
-        whole = self.prompts.ids("x", [1] * keyframes)
+        whole = self.prompts.ids("x", [self.tokens_per_keyframe] * keyframes)
         head = whole[: len(whole) - len(self._tail("x"))]
         yes, no = tokenizer.encode(ANSWER), tokenizer.encode(NO_ANSWER)
         rows = [[(self._tail(e.text), yes if e.targets else no) for e in row] for row in expressions]

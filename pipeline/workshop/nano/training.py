@@ -9,13 +9,15 @@ from torch import Tensor
 
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.weights import save_checkpoint
-from pipeline.model.config import GroundingConfig, ModelConfig
+from pipeline.model.config import GroundingConfig
+from pipeline.model.families import config_of
+from pipeline.model.families.internvl import InternVLConfig
+from pipeline.model.families.internvl_prompt import InternVLPrompts
 from pipeline.model.grounder import Grounder
 from pipeline.model.language import ReplyReader
-from pipeline.model.prompt import PromptBuilder
+from pipeline.model.prompt import DEFAULT_PROMPT
 from pipeline.model.sam2.build import build_sam2
 from pipeline.model.sam2.segmenter import Segmenter
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.workshop.nano.code import CodeProjection
 from pipeline.workshop.nano.decoding import DecodingTraining, PromptedDecoder
 from pipeline.workshop.nano.dimensions import GROUNDING, IMAGE_SIZE, config_json
@@ -28,7 +30,7 @@ from pipeline.workshop.nano.sentences import Packed, Packer, ReferringBatch, dra
 from pipeline.workshop.nano.tokenizer import write_tokenizer
 from pipeline.workshop.nano.track_validation import validate_tracking
 from pipeline.workshop.nano.tracking import LONG, TrackingTraining
-from pipeline.workshop.nano.vision import PatchNaming, vision_step, whiten_patches
+from pipeline.workshop.nano.vision import PatchNaming, tower_of, vision_step, whiten_patches
 from pipeline.workshop.shapes.vocabulary import Split
 
 LOG = logging.getLogger(__name__)
@@ -47,10 +49,13 @@ class NanoTraining:
         self.plan = plan
         self.checkpoint = directory / "checkpoint"
         self.config_values = config_json(write_tokenizer(self.checkpoint))
-        self.config = ModelConfig.from_dict(self.config_values)
-        tokenizer = load_tokenizer(self.checkpoint, self.config.language_family)
-        prompts = PromptBuilder(self.config.template, tokenizer, self.config.tokens_per_tile)
-        self.packer = Packer(prompts)
+        config = config_of(self.config_values)
+        assert isinstance(config, InternVLConfig)
+        self.config = config
+        tokenizer = config.family.load_tokenizer(self.checkpoint, config)
+        prompts = config.family.prompt_builder(self.checkpoint, config, tokenizer, DEFAULT_PROMPT)
+        assert isinstance(prompts, InternVLPrompts)
+        self.packer = Packer(prompts, config.tokens_per_tile)
 
     def run(self, stages: tuple[str, ...] = STAGES) -> None:
         """Train the given stages in order, and write the checkpoint if no stage is missing any more."""
@@ -80,7 +85,7 @@ class NanoTraining:
         torch.manual_seed(4)
         grounder = Grounder(self.config)
         initialise_grounder(grounder)
-        vision = grounder.tower.vision_model
+        vision = tower_of(grounder).vision_model
         whiten_patches(vision, IMAGE_SIZE, seed=5 * _SEED_SPACE)
         naming = PatchNaming(vision).to(self.device)
         plan = self.plan
@@ -96,7 +101,7 @@ class NanoTraining:
         """Stage 0, language. Needs the vision tower."""
         torch.manual_seed(1)
         module = self._language()
-        load_stage(self._finished("vision"), module.grounder.tower.vision_model, "vision.")
+        load_stage(self._finished("vision"), tower_of(module.grounder).vision_model, "vision.")
         load_stage(self._finished("vision"), module.patch_head, "head.")
         plan = self.plan
 
@@ -219,7 +224,7 @@ class NanoTraining:
     def _language(self) -> LanguageTraining:
         grounder = Grounder(self.config)
         initialise_grounder(grounder)
-        grounder.replies = ReplyReader(grounder.language_model, self.packer.prompts)
+        grounder.replies = ReplyReader(grounder.language_model, self.packer.prompts, self.config.family)
         return LanguageTraining(grounder).to(self.device)
 
     def _batch(

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipeline.model.checkpoint.weights import save_checkpoint
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import config_of
 from pipeline.model.grounder import Grounder
 from pipeline.model.sam2.segmenter import Segmenter
-from pipeline.model.tokenizer import load_tokenizer
 from pipeline.workshop.nano.dimensions import config_json
 from pipeline.workshop.nano.tokenizer import write_tokenizer
 
@@ -25,14 +24,14 @@ ANSWER = "Sure, [SEG].<|im_end|>"
 def write_untrained(directory: Path, seed: int = 0) -> Path:
     """Write an untrained nano checkpoint into ``directory`` (made if needed) and return it."""
     config = config_json(write_tokenizer(directory))
-    checked = ModelConfig.from_dict(config)
+    checked = config_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         grounder = Grounder(checked)
         segmenter = Segmenter(checked.grounding, has_original=True)
         for module in (grounder, segmenter):
             _initialise(module)
-        tokenizer = load_tokenizer(directory, checked.language_family)
+        tokenizer = checked.family.load_tokenizer(directory, checked)
         _teach_answer(grounder.language_model, tokenizer.encode("\n" + ANSWER))
     save_checkpoint(directory, config, grounder, segmenter, torch.bfloat16)
     return directory

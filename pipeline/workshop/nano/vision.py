@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import PreTrainedModel
 
+from pipeline.model.families.internvl_vision import InternVLTower
+from pipeline.model.grounder import Grounder
 from pipeline.workshop.nano.data import vision_pixels
 from pipeline.workshop.nano.encoder import cell_naming, cover, draw_frames
 from pipeline.workshop.shapes import RenderedClips, Scenes, render, sample_scenes
@@ -21,6 +23,12 @@ LOOKS = {"colour": len(COLOUR_NAMES), "shape": len(SHAPES), "size": len(SIZE_NAM
 NAMES_WIDTH = sum(LOOKS.values()) + len(LOOKS)
 _FLAT = 0.01
 """Variance under which a patch is bare background and says nothing about outlines."""
+
+
+def tower_of(grounder: Grounder) -> InternVLTower:
+    """The vision tower of a nano grounder, which is of the InternVL family."""
+    assert isinstance(grounder.tower, InternVLTower)
+    return grounder.tower
 
 
 class PatchNaming(nn.Module):

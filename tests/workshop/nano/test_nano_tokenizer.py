@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.model.tokenizer import load_tokenizer
+from pipeline.model.families import read_config
 from pipeline.workshop.nano.dimensions import config_json
 from pipeline.workshop.nano.tokenizer import SPECIAL_TOKENS, write_tokenizer
 from pipeline.workshop.shapes import describe, sample_scenes
@@ -20,7 +20,8 @@ def directory(tmp_path_factory):
 
 
 def test_every_word_of_the_grammar_is_one_token(directory):
-    tokenizer = load_tokenizer(directory, "qwen2")
+    config = read_config(directory)
+    tokenizer = config.family.load_tokenizer(directory, config)
     assert [w for w in WORDS if len(tokenizer.encode(" " + w)) != 1] == []
     for expressions in describe(sample_scenes(20, seed=0)):
         for expression in expressions:
@@ -29,7 +30,8 @@ def test_every_word_of_the_grammar_is_one_token(directory):
 
 @pytest.mark.parametrize("text", ["Zebras über 12 Häuser", "日本語", "the reddish circlet", "\n\n  tabs\tand blanks "])
 def test_unknown_words_survive_the_round_trip(directory, text):
-    tokenizer = load_tokenizer(directory, "qwen2")
+    config = read_config(directory)
+    tokenizer = config.family.load_tokenizer(directory, config)
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.errors import UsageError
+from pipeline.model.families.internvl import tile_pictures
 from pipeline.model.sa2va import Sa2VA
 from pipeline.workshop.nano.data import sam_pixels, vision_pixels
 from pipeline.workshop.nano.decoding import PromptedDecoder
@@ -140,7 +141,7 @@ def test_a_packed_expression_sees_what_it_would_see_alone(untrained):
     batch.expressions[:] = [[ShapeExpression(text, "appearance", (0,)) for text in row] for row in texts]
     grounder = untrained.grounder
     training = LanguageTraining(grounder)
-    packed = Packer(grounder.replies.prompts).pack(batch.expressions, 4)
+    packed = Packer(grounder.replies.prompts, grounder.config.tokens_per_tile).pack(batch.expressions, 4)
     frames = (batch.rendered.frames * 255).round()
     with torch.no_grad():
         _, tokens = training.look(vision_pixels(frames.flatten(0, 1) / 255))
@@ -148,7 +149,7 @@ def test_a_packed_expression_sees_what_it_would_see_alone(untrained):
     states = last[packed.seg_at[:, 0], packed.seg_at[:, 2]].view(2, 3, -1)
     for clip in range(2):
         tiles = frames[clip].to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        for row, grounding in enumerate(grounder.ground(tiles, texts[clip])):
+        for row, grounding in enumerate(grounder.ground(tile_pictures(tiles, grounder.config), texts[clip])):
             assert grounding.answer == "Sure, [SEG].<|im_end|>"
             assert np.allclose(states[clip, row].numpy(), grounding.seg_hidden[0], atol=2e-4)
 

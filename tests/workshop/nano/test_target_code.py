@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.model.config import ModelConfig
+from pipeline.model.families import config_of
 from pipeline.model.grounder import Grounder
 from pipeline.workshop.nano.code import CODE_WIDTH, LOOKS_WIDTH, PLACE_SIDE, drop_parts, looks_of, places_of
 from pipeline.workshop.nano.data import vision_pixels
@@ -73,7 +73,7 @@ def test_masks_are_the_union_of_the_wanted_objects():
 
 
 def test_whitened_patches_come_in_with_equal_strength(tmp_path):
-    config = ModelConfig.from_dict(config_json(300))
+    config = config_of(config_json(300))
     vision = Grounder(config).tower.vision_model
     whiten_patches(vision, IMAGE_SIZE, clips=40, seed=9)
     scenes = sample_scenes(40, seed=9)

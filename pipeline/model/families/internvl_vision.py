@@ -1,20 +1,24 @@
-"""The vision tower: InternViT and the projector, from pixels to image tokens of the language model."""
+"""InternVL's vision tower: InternViT and the projector, from pixels to image tokens of the language model."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import InternVLVisionConfig, InternVLVisionModel
 
 from pipeline.errors import CheckpointError
-from pipeline.model.config import ModelConfig
+from pipeline.model.families.base import ImageTokens, Pictures, Tower
+
+if TYPE_CHECKING:
+    from pipeline.model.families.internvl import InternVLConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+TILES_PER_PASS = 16
 
 
-class VisionTower(nn.Module):
+class InternVLTower(Tower):
     """InternViT (300M or 6B flavour), pixel shuffle and projector.
 
     Attributes are named as the parameter groups of the published checkpoint, ``vision_model`` and ``mlp1``.
@@ -23,11 +27,11 @@ class VisionTower(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, config: ModelConfig, language_width: int) -> None:
+    def __init__(self, config: "InternVLConfig") -> None:
         super().__init__()
         self.vision_model = InternVLVisionModel(_vision_config(config.vision))
         cells = round(1 / config.downsample_ratio) ** 2
-        width = int(config.vision["hidden_size"]) * cells
+        width, language_width = int(config.vision["hidden_size"]) * cells, config.hidden_size
         self.mlp1 = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, language_width), nn.GELU(), nn.Linear(language_width, language_width)
         )
@@ -36,6 +40,14 @@ class VisionTower(nn.Module):
         self.downsample_ratio = config.downsample_ratio
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    @torch.inference_mode()
+    def look(self, pictures: Pictures) -> ImageTokens:
+        """See :class:`Tower`; ``pictures.pixels`` are tiles, uint8 ``[N, S, S, 3]``."""
+        device = next(self.parameters()).device
+        batches = pictures.pixels.split(TILES_PER_PASS)
+        tokens = torch.cat([self(self.normalise(batch.to(device))) for batch in batches])
+        return ImageTokens(embeds=tokens.flatten(0, 1), tokens=pictures.tokens)
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Tiles uint8 ``[N, S, S, 3]`` to float32 ``[N, 3, S, S]``: /255, then ImageNet mean and deviation."""

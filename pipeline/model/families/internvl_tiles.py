@@ -1,10 +1,14 @@
 """Cutting a single image into tiles for the language model (InternVL's dynamic tiling)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
-from pipeline.model.config import ModelConfig
 from pipeline.video.resize import resize_square
+
+if TYPE_CHECKING:
+    from pipeline.model.families.internvl import InternVLConfig
 
 
 def tile_grid(width: int, height: int, side: int, min_tiles: int, max_tiles: int) -> tuple[int, int]:
@@ -29,7 +33,7 @@ def tile_grid(width: int, height: int, side: int, min_tiles: int, max_tiles: int
     return best
 
 
-def image_tiles(image: np.ndarray, config: ModelConfig) -> np.ndarray:
+def image_tiles(image: np.ndarray, config: "InternVLConfig") -> np.ndarray:
     """Tiles of an image, row by row, and the whole image as the last one if there are several.
 
     Args:

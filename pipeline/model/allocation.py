@@ -17,7 +17,7 @@ KEPT_BYTES = 2**30
 """Blocks up to this size are reused, and so much free memory at the end of the heap is kept."""
 
 
-def give_back_freed_memory() -> None:
+def trim_heap() -> None:
     """Return to the kernel what is free now; after something large that will not come again."""
     try:
         ctypes.CDLL(None).malloc_trim(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.golden.run import GoldenCase
 
-MAKER = Path(__file__).parent / "make_checkpoint.py"
+HERE = Path(__file__).parent
 
 
 def make_checkpoint(case: GoldenCase, directory: Path) -> Path:
@@ -20,7 +20,8 @@ def make_variant(
     """Make (or find) one variant; a bit-exact synthetic checkpoint in the published layout."""
     target = directory / f"{variant}-{seed}-{procedure}-{dtype}"
     if not (target / "config.json").is_file():
-        command = [sys.executable, str(MAKER), "--variant", variant, "--seed", str(seed), "--dtype", dtype]
+        maker = HERE / "long" / "make_checkpoint.py" if variant.startswith("long_") else HERE / "make_checkpoint.py"
+        command = [sys.executable, str(maker), "--variant", variant, "--seed", str(seed), "--dtype", dtype]
         command += ["--procedure", procedure, "--out", str(target), *extra]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return target

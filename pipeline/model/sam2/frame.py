@@ -22,8 +22,8 @@ class FrameFeatures:
     levels: tuple[Tensor, Tensor, Tensor]
     _derived: WeakKeyDictionary[nn.Module, Any] = field(default_factory=WeakKeyDictionary, compare=False, repr=False)
 
-    def once(self, module: nn.Module, compute: Callable[[], T]) -> T:
-        """What ``module`` makes of this frame, computed for the first object that asks (while training, for each)."""
+    def memoize(self, module: nn.Module, compute: Callable[[], T]) -> T:
+        """What ``module`` computes from this frame, kept for the other objects (in training it is computed anew)."""
         if torch.is_grad_enabled():
             return compute()
         if module not in self._derived:

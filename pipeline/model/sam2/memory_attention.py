@@ -32,12 +32,12 @@ class Memory:
     Attributes:
         tokens: float32 ``[O, h*w, memory_dim]``, the memory itself.
         keys: One ``[O, h*w, C]`` per layer: projected and rotated.
-        place: In the table of temporal embeddings, if that is not in the keys yet.
+        temporal_index: Row of the table of temporal embeddings; ``None`` if the keys contain the embedding already.
     """
 
     tokens: Tensor
     keys: list[Tensor]
-    place: int | None
+    temporal_index: int | None
 
     @property
     def size_bytes(self) -> int:
@@ -46,7 +46,7 @@ class Memory:
 
     def rows(self, part: slice) -> "Memory":
         """Of some of the objects."""
-        return Memory(self.tokens[part], [keys[part] for keys in self.keys], self.place)
+        return Memory(self.tokens[part], [keys[part] for keys in self.keys], self.temporal_index)
 
 
 class MemoryReader:
@@ -56,7 +56,7 @@ class MemoryReader:
         attention: The module whose weights are used.
         frame_position: Position encoding of the frame ``[1, C, h, w]``.
         memory_position: Position encoding of a memory ``[1, memory_dim, h, w]``.
-        temporal: Temporal embeddings ``[places, 1, 1, memory_dim]``.
+        temporal: Temporal embeddings ``[7, 1, 1, memory_dim]``.
     """
 
     def __init__(
@@ -73,20 +73,20 @@ class MemoryReader:
         self.cosine = rotations.real.repeat_interleave(2, dim=-1)
         self.sine = torch.stack([-rotations.imag, rotations.imag], dim=-1).flatten(-2)
 
-    def remember(self, features: Tensor, place: int, *, fixed: bool) -> Memory:
+    def project(self, features: Tensor, temporal_index: int, *, fixed: bool) -> Memory:
         """Project a memory once for all frames that will attend to it.
 
         Args:
             features: ``[O, memory_dim, h, w]``.
-            place: In the table of temporal embeddings.
-            fixed: The place will stay the same, so that its embedding may go into the keys at once.
+            temporal_index: Row of the table of temporal embeddings.
+            fixed: The index will stay the same, so that its embedding may go into the keys at once.
         """
         tokens = _tokens(features).float().contiguous()
         placed = tokens + self.memory_position
         if fixed:
-            placed = placed + self.temporal[place]
+            placed = placed + self.temporal[temporal_index]
         keys = [self._rotated(layer.cross_attn_image.k_proj(placed)) for layer in self.layers]
-        return Memory(tokens, keys, None if fixed else place)
+        return Memory(tokens, keys, None if fixed else temporal_index)
 
     def read(self, frame: Tensor, memories: Sequence[Memory], pointers: Tensor) -> Tensor:
         """Frame features conditioned on the memories of O objects.
@@ -150,10 +150,10 @@ class MemoryReader:
 
     def _keys(self, number: int, memory: Memory) -> Tensor:
         keys = memory.keys[number]
-        if memory.place is None:
+        if memory.temporal_index is None:
             return keys
         weight = self.layers[number].cross_attn_image.k_proj.weight
-        return keys + self._rotated(weight @ self.temporal[memory.place]).to(keys.dtype)
+        return keys + self._rotated(weight @ self.temporal[memory.temporal_index]).to(keys.dtype)
 
     def _rotated(self, rows: Tensor) -> Tensor:
         """Rotary position encoding of ``[..., h*w or 1, C]``, in float32, given back in the type it came in."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 from pipeline.errors import CheckpointError
 from pipeline.model.procedure import Procedure
 from pipeline.model.sam2.frame import DecodedMasks, FrameFeatures
-from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, recall
+from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend_cached
 from pipeline.model.sam2.segmenter import NO_OBJECT_LOGIT, Segmenter, masks_at
 from pipeline.model.sam2.sharing import shared_tracks
 
@@ -152,7 +152,7 @@ class ObjectBatch:
 
     def conditioned(self, index: int, features: FrameFeatures) -> Tensor:
         """The frame's features conditioned on the memory of each object, ``[O, C, h, w]``."""
-        return recall(self.segmenter, features, self.bank, self.projected, index)
+        return attend_cached(self.segmenter, features, self.bank, self.projected, index)
 
     def _propagation_decoder(self) -> torch.nn.Module:
         if self.procedure.propagation_decoder == "original":

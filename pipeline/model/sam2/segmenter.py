@@ -124,7 +124,7 @@ class Segmenter(nn.Module):
 
     def high_resolution(self, decoder: MaskDecoder, features: FrameFeatures) -> list[Tensor]:
         """The two finer feature maps as ``decoder`` wants them (each decoder has its own projections)."""
-        return features.once(
+        return features.memoize(
             decoder, lambda: [decoder.conv_s0(features.levels[0]), decoder.conv_s1(features.levels[1])]
         )
 
@@ -195,7 +195,7 @@ class Segmenter(nn.Module):
             logits: float32 ``[O, 4h, 4w]`` low-resolution mask logits.
         """
         encoder = self.sam2.memory_encoder
-        frame = features.once(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
+        frame = features.memoize(encoder, lambda: encoder.pix_feat_proj(features.levels[2]))
         parts = [
             encoder.out_proj(encoder.fuser(frame + encoder.mask_downsampler(self._memory_mask(logits[rows]))))
             for rows in self._cached_together(len(logits))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
-from pipeline.model.allocation import give_back_freed_memory
+from pipeline.model.allocation import trim_heap
 from pipeline.workshop.shapes.benchmark import BenchmarkTree, make_video
 from pipeline.workshop.shapes.grammar import ShapeExpression
 
@@ -50,7 +50,7 @@ def bench_clip(
         BenchmarkTree(Path(scratch)).add(drawn)
         sentences_found = drawn.expressions
         del drawn
-        give_back_freed_memory()  # or it would count as the model's
+        trim_heap()  # or it would count as the model's
         # the small model finds what a true sentence names; any other is answered without a mask to follow
         sentences = islice(chain(_about_each_target(sentences_found), _any_sentences()), expressions)
         yield BenchClip(str(Path(scratch, "JPEGImages", "clip")), list(sentences))

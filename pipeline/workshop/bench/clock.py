@@ -126,7 +126,7 @@ def _shapes(values: Any) -> Any:  # noqa: ANN401
     if isinstance(values, torch.Tensor):
         return tuple(values.shape)
     if isinstance(values, Memory):
-        return (*values.tokens.shape, values.place is None)
+        return (*values.tokens.shape, values.temporal_index is None)
     if isinstance(values, FrameFeatures):
         return tuple(values.levels[2].shape)
     if isinstance(values, list | tuple):

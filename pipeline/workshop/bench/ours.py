@@ -56,7 +56,7 @@ def timed(model: Sa2VA, clock: StageClock) -> Iterator[None]:
         (segmenter, "decode", "decoders", True),
         (segmenter, "high_resolution", "decoders", True),
         (segmenter, "encode_memory", "memory encoder", True),
-        (segmenter.memory_reader, "remember", "memory attention", True),
+        (segmenter.memory_reader, "project", "memory attention", True),
         (segmenter.memory_reader, "read", "memory attention", True),
         (stream, "final_masks", "masks to full size", False),
         (segment_module, "encode_masks", "RLE", False),

@@ -7,7 +7,7 @@ from pipeline.model.config import GroundingConfig
 from pipeline.model.sam2 import memory_attention
 from pipeline.model.sam2.attention import blocked_attention
 from pipeline.model.sam2.frame import FrameFeatures
-from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend, recall
+from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend, attend_cached
 from pipeline.model.sam2.segmenter import Segmenter
 
 torch.set_num_threads(1)
@@ -43,7 +43,7 @@ def test_a_video_of_frames_equals_the_plain_form(side: int, objects: int, budget
     with torch.inference_mode():
         for index in (1, 2, 3, 6, 7):
             frame = frame_of(segmenter)
-            found = recall(segmenter, frame, bank, projected, index)
+            found = attend_cached(segmenter, frame, bank, projected, index)
             torch.testing.assert_close(found, attend(segmenter, frame, bank, index), atol=1e-5, rtol=1e-4)
             bank.remember(index, entry_of(segmenter, objects))
     assert projected.size_bytes <= budget
@@ -56,7 +56,7 @@ def test_only_attended_memories_are_kept() -> None:
     sizes = []
     with torch.inference_mode():
         for index in range(1, 25):
-            recall(segmenter, frame_of(segmenter), bank, projected, index)
+            attend_cached(segmenter, frame_of(segmenter), bank, projected, index)
             sizes.append(projected.size_bytes)
             bank.remember(index, entry_of(segmenter, 2))
     assert sizes[3] > sizes[0]
@@ -68,12 +68,12 @@ def test_objects_in_several_parts_give_the_same(monkeypatch: pytest.MonkeyPatch)
     bank = MemoryBank(20, {0: entry_of(segmenter, objects)})
     frame = frame_of(segmenter)
     with torch.inference_mode():
-        whole = recall(segmenter, frame, bank, ProjectedMemories(segmenter.memory_reader, 2**30), 1)
+        whole = attend_cached(segmenter, frame, bank, ProjectedMemories(segmenter.memory_reader, 2**30), 1)
         monkeypatch.setattr(memory_attention, "WORKING_BYTES", 200_000)
         assert segmenter.memory_reader._objects_at_once(
-            [segmenter.memory_reader.remember(bank.conditioning[0].features, 6, fixed=True)], torch.zeros(5, 4, 16)
+            [segmenter.memory_reader.project(bank.conditioning[0].features, 6, fixed=True)], torch.zeros(5, 4, 16)
         ) in (1, 2)
-        parts = recall(segmenter, frame, bank, ProjectedMemories(segmenter.memory_reader, 2**30), 1)
+        parts = attend_cached(segmenter, frame, bank, ProjectedMemories(segmenter.memory_reader, 2**30), 1)
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-4)
 
 

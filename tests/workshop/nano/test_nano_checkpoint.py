@@ -11,7 +11,7 @@ from pipeline.model.checkpoint.locate import NANO_DIRECTORY
 from pipeline.model.sa2va import Sa2VA
 from pipeline.workshop.nano.validation import ShapesBenchmark, by_kind
 from pipeline.workshop.shapes.benchmark import write_benchmark
-from tests.conftest import run_workshop
+from tests.conftest import run_job, run_workshop
 
 torch.set_num_threads(1)
 
@@ -44,9 +44,9 @@ def test_the_whole_job_is_right_and_its_scores_rank(held_out: Path, tmp_path: Pa
     output, table = tmp_path / "out", tmp_path / "scores.csv"
     manifest = held_out / "meta_expressions.json"
     videos = held_out / "JPEGImages"
-    done = run_workshop("annotate", "--manifest", manifest, "--videos", videos, "--model", "nano", "--output", output)
+    done = run_job("annotate", "--manifest", manifest, "--videos", videos, "--model", "nano", "--output", output)
     assert done.returncode == 0, done.stderr
-    scored = run_workshop(
+    scored = run_job(
         "evaluate", "--benchmark", "mevis", "--ground-truth", held_out, "--predictions", output,
         "--csv", table, "--workers", "1",
     )  # fmt: skip

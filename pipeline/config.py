@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pipeline.errors import UsageError
 from pipeline.model.procedure import PROCEDURES, Procedure
-from pipeline.model.prompt import DEFAULT_PROMPT, check_prompt
+from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION, check_prompt
 from pipeline.settings import NOT_NEGATIVE, POSITIVE, Option, Rule, at_least, check_settings
 
 Count = Annotated[int, at_least(1), Option("N")]
@@ -139,6 +139,18 @@ class MaskSettings:
     track (default: only objects with equal first masks do, which changes no mask)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PresenceSettings:
+    """Is it there at all? (changes the column presence, never a mask)."""
+
+    presence_question: Annotated[str, Option("TEXT")] = PRESENCE_QUESTION
+    """What the language model is asked beside; must contain {expression} and be answered by yes or no; an empty text
+    asks nothing."""
+    calibration: Annotated[str | None, Option("FILE")] = None
+    """Weights of the evidence for presence, as pipeline.workshop.fit_presence writes them (default: the checkpoint's
+    own where it has them, else weights that were fitted to nothing); path or URL."""
+
+
 _PROCEDURE_SETTINGS = ("procedure", "keyframes", "handover", "propagation_decoder")
 """Bound as the resolved procedure: its name alone decides nothing."""
 _ALWAYS_BOUND = ("num_keyframes", "prompt_template", "objects", "dtype", "frame_stride", "max_frames")
@@ -188,7 +200,7 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(InputSettings, MaskSettings, FailureSettings, PoolSettings):
+class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, PoolSettings):
     """Everything a run needs to know. Field names are those of the command line and of ``--config run.yaml``."""
 
     def __post_init__(self) -> None:
@@ -202,6 +214,8 @@ class RunConfig(InputSettings, MaskSettings, FailureSettings, PoolSettings):
         if self.merge_tracks is not None and splitting(self.split_expressions) not in ("auto", "off"):
             raise UsageError("split_expressions and merge_tracks exclude each other: parts do not know similar objects")
         check_prompt(self.prompt_template)
+        if self.presence_question:
+            check_prompt(self.presence_question)
 
     def resolved_procedure(self) -> Procedure:
         """The named procedure with the overrides of its three choices."""

@@ -30,17 +30,18 @@ from pipeline.engine.progress import Progress, duration
 from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.workload import measure
-from pipeline.errors import PipelineError, StorageError
+from pipeline.errors import PipelineError, StorageError, UsageError
 from pipeline.manifest import read_tasks
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.checkpoint.weights import fingerprint
+from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.schema import VideoTask
 from pipeline.stages.ground import Ground
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.write import commit_rows
-from pipeline.storage import absolute
+from pipeline.storage import MissingFileError, absolute, read_bytes, scrub
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
     model, directory = _checked_model(config)
     model_fingerprint = fingerprint(directory)
     identity = config.identity(model_fingerprint)
+    calibration = None if config.calibration is None else _calibration(config.calibration)
     description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
     if _WORKING_DIR_COPY in absolute(config.output):
         say(f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output")
@@ -107,7 +109,11 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
             only_gpus = bool(placement.ground.gpus and placement.segment.gpus)
             fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
             settings = WorkerSettings(
-                config=config, model=model, threads=placement.threads, on_cpu=placement.stages_on_cpu
+                config=config,
+                model=model,
+                threads=placement.threads,
+                on_cpu=placement.stages_on_cpu,
+                calibration=calibration,
             )
             schedule = _schedule(todo, config, placement)
             if schedule.whole:
@@ -160,6 +166,15 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
             f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
         )
     return "\n".join(lines)
+
+
+def _calibration(file: str) -> Calibration:
+    """The weights in a ``--calibration`` file. Raises UsageError when it is not there or not one."""
+    try:
+        text = read_bytes(absolute(file)).decode("utf-8", "replace")
+    except MissingFileError as error:
+        raise UsageError(f"--calibration {scrub(file)}: no such file") from error
+    return Calibration.from_json(text, origin=f"--calibration {scrub(file)}")
 
 
 def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:

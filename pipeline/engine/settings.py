@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import RunConfig
 from pipeline.model.checkpoint.locate import PinnedModel
+from pipeline.model.presence import Calibration
 from pipeline.video.frames import FrameSelection, VideoLimits
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class WorkerSettings:
     """CPU threads of one worker; none leaves the default."""
     on_cpu: frozenset[str] = frozenset()
     """Stages without a GPU. On a node that has some they see them all, since Ray hides none from them."""
+
+    calibration: Calibration | None = None
+    """Weights of the evidence for presence; ``None`` takes the checkpoint's own."""
 
     def device(self, stage: str) -> "torch.device":
         """Where the workers of ``ground`` or ``segment`` compute."""

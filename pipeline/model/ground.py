@@ -13,7 +13,13 @@ def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[
 
 
 def ground_video(
-    grounder: Grounder, source: FrameSource, expressions: Sequence[str], procedure: Procedure, num_keyframes: int
+    grounder: Grounder,
+    source: FrameSource,
+    expressions: Sequence[str],
+    procedure: Procedure,
+    num_keyframes: int,
+    *,
+    presence_question: str | None = None,
 ) -> list[Grounding]:
     """Answers and prompt vectors for every expression of one video (or image).
 
@@ -22,4 +28,6 @@ def ground_video(
     """
     config = grounder.config
     pictures = config.family.read_pictures(source, keyframes_of(source, procedure, num_keyframes), config)
-    return grounder.ground(pictures, expressions, question_form=procedure.question_form)
+    return grounder.ground(
+        pictures, expressions, question_form=procedure.question_form, presence_question=presence_question
+    )

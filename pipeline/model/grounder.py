@@ -1,7 +1,7 @@
 """Grounding: keyframes and expressions in, one answer and its ``[SEG]`` prompt vectors per expression out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Grounding:
         prompt_ids: Token ids of the prompt.
         reply_ids: Generated token ids, stop token(s) included.
         seg_hidden: float32 ``[S, D]``, the language model's state behind each prompt vector.
+        yes_probability: Probability of "yes" against "no" when asked whether it is there at all; ``None`` if not asked.
         note: What a user should know about an answer that is good otherwise.
         error: Why this expression has no answer; the others of the video are not affected.
     """
@@ -40,6 +41,7 @@ class Grounding:
     prompt_ids: list[int]
     reply_ids: list[int]
     seg_hidden: np.ndarray
+    yes_probability: float | None = None
     note: str | None = None
     error: str | None = None
 
@@ -86,31 +88,56 @@ class Grounder(nn.Module):
         return grounder.eval()
 
     @torch.inference_mode()
-    def ground(self, pictures: Pictures, expressions: Sequence[str], *, question_form: bool = False) -> list[Grounding]:
+    def ground(
+        self,
+        pictures: Pictures,
+        expressions: Sequence[str],
+        *,
+        question_form: bool = False,
+        presence_question: str | None = None,
+    ) -> list[Grounding]:
         """Ask the language model for every expression of one video (or image).
 
         Args:
             pictures: Its keyframes, as the family reads them.
             expressions: As written.
             question_form: See :meth:`PromptBuilder.text`.
+            presence_question: A yes-or-no question with ``{expression}`` in it, asked beside; changes no mask.
         """
-        return self.ground_tokens(self.tower.look(pictures), expressions, question_form=question_form)
+        return self.ground_tokens(
+            self.tower.look(pictures),
+            expressions,
+            question_form=question_form,
+            presence_question=presence_question,
+        )
 
     @torch.inference_mode()
     def ground_tokens(
-        self, images: ImageTokens, expressions: Sequence[str], *, question_form: bool = False
+        self,
+        images: ImageTokens,
+        expressions: Sequence[str],
+        *,
+        question_form: bool = False,
+        presence_question: str | None = None,
     ) -> list[Grounding]:
         """As :meth:`ground`, from what the tower made of the pictures."""
         prompts = [
             self.replies.prompts.ids(expression, images.tokens, question_form=question_form)
             for expression in expressions
         ]
-        readable = [ids for ids in prompts if not self.replies.is_too_long(ids)]
-        replies = iter(self.replies.read(readable, images, max_objects=self.max_objects))
-        return [
-            self._too_long(ids) if self.replies.is_too_long(ids) else self.grounding_of(ids, next(replies))
-            for ids in prompts
+        readable = [number for number, ids in enumerate(prompts) if not self.replies.is_too_long(ids)]
+        questions = [
+            self.replies.prompts.question_ids(presence_question, expressions[number], images.tokens)
+            for number in readable
+            if presence_question is not None
         ]
+        asked = [prompts[number] for number in readable]
+        replies, answers = self.replies.read(asked, images, max_objects=self.max_objects, questions=questions)
+        groundings = [self._too_long(ids) for ids in prompts]
+        for row, number in enumerate(readable):
+            grounding = self.grounding_of(prompts[number], replies[row])
+            groundings[number] = replace(grounding, yes_probability=answers[row] if answers else None)
+        return groundings
 
     def grounding_of(self, prompt: list[int], reply: Reply) -> Grounding:
         """The answer in a reply, with a prompt vector for each of its [SEG] tokens."""

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from pipeline.model.families.base import ImageTokens, ModelFamily
-from pipeline.model.packed import PackedCache
+from pipeline.model.packed import PackedCache, beginning_of
 from pipeline.model.prompt import PromptBuilder
 
 MAX_REPLY_TOKENS = 2048
 TOKENS_PER_PASS = 2048
 """Prompt tokens behind the images that go through the language model at once; bounds memory, not what is computed."""
+YES, NO = ("Yes", "yes"), ("No", "no")
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,48 @@ class ReplyReader:
 
     @torch.inference_mode()
     def read(
-        self, prompts: Sequence[Sequence[int]], images: ImageTokens, *, max_objects: int | None = None
-    ) -> list[Reply]:
-        """Reply to each prompt.
+        self,
+        prompts: Sequence[Sequence[int]],
+        images: ImageTokens,
+        *,
+        max_objects: int | None = None,
+        questions: Sequence[Sequence[int]] = (),
+    ) -> tuple[list[Reply], list[float]]:
+        """Reply to each prompt, and say how likely "yes" is as the answer to each question.
+
+        Questions go through the model in passes of their own, so that replies are the same with and without them.
 
         Args:
             prompts: Token ids; all hold the same image blocks at the same place, and none :meth:`is_too_long`.
             images: What stands at the image positions.
             max_objects: End a reply behind so many ``[SEG]`` tokens and one more; ``None`` for no limit.
+            questions: Token ids of yes-or-no questions about the same images.
+
+        Returns:
+            One reply per prompt, and per question the probability of yes against no, 0..1.
         """
         if not prompts:
-            return []
+            return [], []
         shared = min(_common_prefix(prompts), min(map(len, prompts)) - 1)
         cache, following = self._prefill(prompts[0][:shared], images)
+        replies = self._replies(cache, following, shared, prompts, max_objects)
+        if not questions:
+            return replies, []
+        both = min(_common_prefix([prompts[0][:shared], *questions]), min(map(len, questions)) - 1)
+        earlier = beginning_of(cache, both, self.model.config)
+        answers: list[float] = []
+        for chunk in _chunks([list(question[both:]) for question in questions], self.tokens_per_pass, 0):
+            answers += self._halving(lambda part: self._ask(earlier, following - (shared - both), part), chunk)
+        return replies, answers
+
+    def _replies(
+        self,
+        cache: DynamicCache,
+        following: int,
+        shared: int,
+        prompts: Sequence[Sequence[int]],
+        max_objects: int | None,
+    ) -> list[Reply]:
         suffixes = [list(prompt[shared:]) for prompt in prompts]
         replies: list[Reply | None] = []
         room = self.tokens_per_pass - sum(map(len, self._candidates))
@@ -88,6 +118,18 @@ class ReplyReader:
             for reply in decoded:
                 replies[pending.pop(0)] = reply
         return [reply for reply in replies if reply is not None]
+
+    def _ask(self, cache: DynamicCache, following: int, suffixes: Sequence[Sequence[int]]) -> list[float]:
+        """The probability of yes against no as the first word of the reply to each question."""
+        packed = self._packed(cache, following)
+        ends = []
+        for suffix in suffixes:
+            packed.add(suffix)
+            ends.append(packed.length - 1)
+        hidden = packed.run()
+        logits = self.logits(hidden[torch.tensor(ends, device=hidden.device)])
+        yes, no = (logits[:, self.prompts.first_ids(words)].logsumexp(1) for words in (YES, NO))
+        return (yes - no).sigmoid().tolist()
 
     def _halving(self, work: Any, suffixes: list[list[int]]) -> list[Any]:  # noqa: ANN401
         """``work`` on all suffixes; on half of them at a time where device memory does not suffice."""

@@ -99,6 +99,17 @@ class PackedCache:
         return self._forward(past_key_values=self._cache, **inputs)[0]
 
 
+def beginning_of(cache: DynamicCache, length: int, config: PreTrainedConfig) -> DynamicCache:
+    """The first ``length`` tokens of a cache of one row, as views."""
+    part = _same_content(cache, config)
+    for layer in part.layers:
+        assert isinstance(layer, DynamicLayer)
+        assert layer.keys is not None
+        assert layer.values is not None
+        layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+    return part
+
+
 def _same_content(cache: DynamicCache, config: PreTrainedConfig) -> DynamicCache:
     """Another cache with the same content, by reference: a layer is copied when it grows, and not before."""
     same = DynamicCache(config=config)

@@ -9,6 +9,8 @@ from pipeline.model.tokenizer import Tokenizer
 DEFAULT_PROMPT = "Please segment {expression}."
 QUESTION_PROMPT = " {expression} Please respond with a segmentation mask."
 """How the evaluation of the released models puts expressions that hold a question mark."""
+PRESENCE_QUESTION = "Is there {expression} in the video? Answer yes or no."
+"""What the language model is asked beside, to learn whether there is anything to segment."""
 PLACEHOLDER = "{expression}"
 USUAL_REPLIES = ("Sure, [SEG].", "Sure, it is [SEG].", "Sure, the segmentation result is [SEG].")
 """Replies that the training data taught, most frequent first: guesses to be verified, never trusted."""
@@ -55,7 +57,10 @@ class PromptBuilder(ABC):
                 the default one.
         """
         asks = question_form and "?" in expression and self.prompt_text == DEFAULT_PROMPT
-        before, after = (QUESTION_PROMPT if asks else self.prompt_text).split(PLACEHOLDER, 1)
+        return self._fill(QUESTION_PROMPT if asks else self.prompt_text, expression, image_tokens)
+
+    def _fill(self, prompt_text: str, expression: str, image_tokens: Sequence[int]) -> tuple[str, tuple[int, int]]:
+        before, after = prompt_text.split(PLACEHOLDER, 1)
         text, start = self.render(f"{before}{expression}{after}", image_tokens)
         first = start + len(before)
         return text, (first, first + len(expression))
@@ -63,6 +68,15 @@ class PromptBuilder(ABC):
     def ids(self, expression: str, image_tokens: Sequence[int], *, question_form: bool = False) -> list[int]:
         """Token ids of :meth:`text`; control tokens spelled in the expression stay plain text."""
         return self.tokenizer.encode(*self.text(expression, image_tokens, question_form=question_form))
+
+    def question_ids(self, question: str, expression: str, image_tokens: Sequence[int]) -> list[int]:
+        """Token ids of a prompt that asks ``question`` (with ``{expression}`` in it) instead of for a mask."""
+        return self.tokenizer.encode(*self._fill(question, expression, image_tokens))
+
+    def first_ids(self, words: Sequence[str]) -> list[int]:
+        """The different ids that replies beginning with one of ``words`` begin with."""
+        start = len(self.tokenizer.encode(""))
+        return sorted({self.tokenizer.encode(word)[start] for word in words})
 
     def usual_replies(self) -> list[list[int]]:
         """Ids of the replies that nearly every expression gets, each with its end."""

@@ -21,6 +21,7 @@ def mask_rows(
     height: int,
     width: int,
     notes: Sequence[str | None] = (),
+    presence: float | None = None,
 ) -> list[MaskRow]:
     """The rows of one expression that was answered: one per track, or one ``no_object`` row if there is none.
 
@@ -35,6 +36,7 @@ def mask_rows(
         height: Of the masks, pixels.
         width: Of the masks, pixels.
         notes: What a reader of the rows should know about how they were made; goes into ``error``.
+        presence: Probability that what the expression names is in the video.
     """
     absent = len(frame_names)
     nothing = Track(masks=[None] * absent, areas=[0] * absent, bboxes=[None] * absent, scores=[0.0] * absent)
@@ -56,6 +58,7 @@ def mask_rows(
             bboxes=track.bboxes,
             scores=track.scores,
             score=track.score,
+            presence=presence,
         )
         for object_id, track in enumerate(tracks or [nothing])
     ]

@@ -16,8 +16,9 @@ from pipeline.model.families import read_config
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.ground import ground_video, keyframes_of
 from pipeline.model.grounder import Grounder
+from pipeline.model.presence import Calibration
 from pipeline.model.procedure import Procedure, procedure_named
-from pipeline.model.prompt import DEFAULT_PROMPT
+from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION
 from pipeline.model.rows import mask_rows
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
@@ -43,6 +44,8 @@ class ExpressionMasks:
         keyframes: Indices of the frames the language model saw.
         height: Of the masks, pixels.
         width: Of the masks, pixels.
+        presence: Probability 0..1 that what the expression names is in the video at all.
+        note: What to know about an answer that is good otherwise.
     """
 
     expression: str
@@ -52,6 +55,8 @@ class ExpressionMasks:
     keyframes: list[int]
     height: int
     width: int
+    presence: float | None = None
+    note: str | None = None
 
     def rows(self, *, video_id: str, expression_id: str) -> list[MaskRow]:
         """The rows of the mask dataset: one per track, or one ``no_object`` row."""
@@ -65,6 +70,8 @@ class ExpressionMasks:
             keyframes=self.keyframes,
             height=self.height,
             width=self.width,
+            notes=[self.note],
+            presence=self.presence,
         )
 
 
@@ -104,9 +111,10 @@ class Sa2VA:
         >>> DatasetWriter("out").commit(result.rows(video_id="dog"))
     """
 
-    def __init__(self, grounder: Grounder, segmenter: Segmenter) -> None:
+    def __init__(self, grounder: Grounder, segmenter: Segmenter, calibration: Calibration | None = None) -> None:
         self.grounder = grounder
         self.segmenter = segmenter
+        self.calibration = calibration or Calibration()
 
     @classmethod
     def from_checkpoint(
@@ -128,7 +136,7 @@ class Sa2VA:
         kind = resolve_dtype(dtype, target)
         grounder = Grounder.from_checkpoint(files, config, device_of=lambda _: target, dtype=kind, prompt_text=prompt)
         segmenter = Segmenter.from_checkpoint(files, config, device=target, dtype=kind)
-        return cls(grounder, segmenter)
+        return cls(grounder, segmenter, Calibration.of_checkpoint(files.directory))
 
     def segment(
         self,
@@ -138,6 +146,7 @@ class Sa2VA:
         procedure: str | Procedure = "sa2va-i",
         num_keyframes: int = 5,
         options: SegmentOptions | None = None,
+        presence_question: str | None = PRESENCE_QUESTION,
     ) -> VideoMasks:
         """Masks for every expression of a video; the video is decoded and encoded once for all of them.
 
@@ -147,6 +156,8 @@ class Sa2VA:
             procedure: ``sa2va-i``, ``sa2va``, or a mixture.
             num_keyframes: Frames the language model sees.
             options: Batch sizes.
+            presence_question: What is asked beside to estimate ``presence``, with ``{expression}`` in it; ``None`` asks
+                nothing. Masks are the same either way.
 
         Raises:
             VideoError: the video cannot be read.
@@ -154,8 +165,8 @@ class Sa2VA:
         chosen = procedure_named(procedure) if isinstance(procedure, str) else procedure
         if isinstance(video, str | Path):
             with open_video(str(video)) as source:
-                return self._segment(source, expressions, chosen, num_keyframes, options)
-        return self._segment(video, expressions, chosen, num_keyframes, options)
+                return self._segment(source, expressions, chosen, num_keyframes, options, presence_question)
+        return self._segment(video, expressions, chosen, num_keyframes, options, presence_question)
 
     def _segment(
         self,
@@ -164,8 +175,11 @@ class Sa2VA:
         procedure: Procedure,
         num_keyframes: int,
         options: SegmentOptions | None,
+        presence_question: str | None,
     ) -> VideoMasks:
-        groundings = ground_video(self.grounder, source, expressions, procedure, num_keyframes)
+        groundings = ground_video(
+            self.grounder, source, expressions, procedure, num_keyframes, presence_question=presence_question
+        )
         tracks = segment_video(
             self.segmenter,
             source,
@@ -184,6 +198,8 @@ class Sa2VA:
                 keyframes=keyframes_of(source, procedure, num_keyframes),
                 height=source.height,
                 width=source.width,
+                presence=self.calibration.of_tracks(grounding.yes_probability, expression_tracks),
+                note=grounding.note,
             )
             for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)
         )

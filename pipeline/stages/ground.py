@@ -72,7 +72,10 @@ class Ground:
         with self.decoder.open(task.video, self.settings.selection(task.frames), self.settings.limits()) as source:
             if texts:
                 count = self.settings.config.num_keyframes
-                groundings = ground_video(self.grounder, source, texts, self.procedure, count)
+                question = self.settings.config.presence_question or None
+                groundings = ground_video(
+                    self.grounder, source, texts, self.procedure, count, presence_question=question
+                )
         grounded = iter(groundings)
         answered = [None if problem else next(grounded) for problem in problems]
         errors = [g.error if g else error for g, error in zip(answered, errors, strict=True)]
@@ -84,4 +87,6 @@ class Ground:
             answers=[g.answer if g else None for g in answered],
             prompts=[g.prompts[:keep] if g else np.zeros((0, width), np.float32) for g in answered],
             seg_probabilities=[g.seg_probabilities[:keep] if g else [] for g in answered],
+            yes_probabilities=[g.yes_probability if g else None for g in answered],
+            notes=[g.note if g else None for g in answered],
         )

@@ -27,6 +27,8 @@ GROUNDED_SCHEMA = pa.schema(
         pa.field("answers", pa.list_(pa.string())),
         pa.field("prompts", pa.list_(pa.list_(pa.list_(pa.float32())))),
         pa.field("seg_probabilities", pa.list_(pa.list_(pa.float64()))),
+        pa.field("yes_probabilities", pa.list_(pa.float64())),
+        pa.field("notes", pa.list_(pa.string())),
         pa.field("ground_seconds", pa.float64()),
     ]
 )
@@ -67,6 +69,10 @@ class GroundedVideo:
     prompts: list[np.ndarray] = field(default_factory=list)
     """float32 ``[S, d_model]`` per expression."""
     seg_probabilities: list[list[float]] = field(default_factory=list)
+    yes_probabilities: list[float | None] = field(default_factory=list)
+    """Answers to the presence question."""
+    notes: list[str | None] = field(default_factory=list)
+    """What to tell a reader about each answer."""
     seconds: float = 0.0
 
 
@@ -104,6 +110,8 @@ def grounded_table(video: GroundedVideo) -> pa.Table:
         "answers": video.answers,
         "prompts": [prompts.tolist() for prompts in video.prompts],
         "seg_probabilities": video.seg_probabilities,
+        "yes_probabilities": video.yes_probabilities,
+        "notes": video.notes,
         "ground_seconds": video.seconds,
     }
     return pa.Table.from_pylist([row], schema=GROUNDED_SCHEMA)
@@ -118,6 +126,8 @@ def grounded_of(row: dict[str, Any]) -> GroundedVideo:
         answers=row["answers"],
         prompts=[np.asarray(prompts, np.float32) for prompts in row["prompts"]],
         seg_probabilities=row["seg_probabilities"],
+        yes_probabilities=row["yes_probabilities"],
+        notes=row["notes"],
         seconds=row["ground_seconds"],
     )
 

@@ -17,6 +17,7 @@ from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
 from pipeline.model.ground import keyframes_of
+from pipeline.model.presence import Calibration
 from pipeline.model.rows import mask_rows
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.sam2.propagation import check_procedure
@@ -48,6 +49,7 @@ class Segment:
             files, model, device=device, dtype=resolve_dtype(config.dtype, device)
         )
         check_procedure(self.segmenter, self.procedure)
+        self.calibration = settings.calibration or Calibration.of_checkpoint(files.directory)
         self.options = SegmentOptions(
             frames_per_batch=config.frames_per_batch or (4 if device.type == "cuda" else 1),
             max_objects=config.max_objects,
@@ -125,6 +127,8 @@ class Segment:
             keyframes=keyframes_of(source, self.procedure, self.settings.config.num_keyframes),
             height=source.height,
             width=source.width,
+            notes=[video.notes[i]],
+            presence=self.calibration.of_tracks(video.yes_probabilities[i], tracks),
         )
 
 

@@ -172,3 +172,29 @@ def test_the_beginning_is_held_once(model, images):
     assert cache.get_seq_length() == len(ids)
     assert packed._cache.get_seq_length() == len(ids) + 8
     assert packed._cache.layers[0].keys.shape[0] == 1
+
+
+def test_a_question_beside_changes_no_bit_of_the_replies(model, images):
+    question = "Is there {expression} in the video? Answer yes or no."
+    plain = model.grounder.ground_tokens(images, [SHORT, LONG])
+    asked = model.grounder.ground_tokens(images, [SHORT, LONG], presence_question=question)
+    for one, other in zip(plain, asked, strict=True):
+        assert one.reply_ids == other.reply_ids
+        assert (one.prompts == other.prompts).all()
+        assert one.yes_probability is None
+        assert 0 <= other.yes_probability <= 1
+
+
+def test_the_answer_is_that_of_the_question_alone(model, images):
+    """Yes against no where the reply begins, from one plain pass over the whole prompt."""
+    replies, language_model = model.grounder.replies, model.grounder.language_model
+    question = "Is there {expression} in the video? Answer yes or no."
+    asked = model.grounder.ground_tokens(images, [SHORT, LONG], presence_question=question)
+    for text, grounding in zip([SHORT, LONG], asked, strict=True):
+        ids = torch.tensor([replies.prompts.question_ids(question, text, images.tokens)])
+        with torch.inference_mode():
+            embeds = language_model.get_input_embeddings()(ids)
+            embeds[ids == replies.prompts.tokenizer.image_id] = images.embeds
+            logits = replies.logits(language_model.model(inputs_embeds=embeds).last_hidden_state[0, -1])
+        yes, no = (logits[replies.prompts.first_ids(words)].exp().sum() for words in (("Yes", "yes"), ("No", "no")))
+        assert grounding.yes_probability == pytest.approx(float(yes / (yes + no)), abs=1e-5)

@@ -45,6 +45,8 @@ def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | No
         answers=["Sure, [SEG]."] * 3,
         prompts=list(prompts),
         seg_probabilities=[[0.9]] * 3,
+        yes_probabilities=[0.8, None, 0.1],
+        notes=[None] * 3,
     )
     try:
         segmented = stage(grounded_table(video))

@@ -68,13 +68,20 @@ class RunSummary:
     seconds: float
 
 
-def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[str], None] = log.info) -> RunSummary:
+def annotate(
+    config: RunConfig,
+    *,
+    address: str | None = None,
+    say: Callable[[str], None] = log.info,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunSummary:
     """Annotate every (video, expression) of the manifest that the output does not hold yet.
 
     Args:
         config: The run.
         address: Of a Ray cluster; see :func:`pipeline.engine.cluster.connect`.
-        say: Gets lines about progress.
+        say: Gets lines about what happens.
+        on_progress: Gets the progress after every video; without it, lines about it go to ``say``.
 
     Raises:
         UsageError: Manifest, configuration or output do not fit.
@@ -119,7 +126,7 @@ def annotate(config: RunConfig, *, address: str | None = None, say: Callable[[st
             if schedule.whole:
                 say(f"{len(schedule.whole)} long videos are annotated in parts")
             schedule.whole.update(begun)
-            progress = Progress(len(todo), say)
+            progress = Progress(len(todo), say, on_update=on_progress)
             metrics = RunMetrics()
             left = Counter(task.video_id for task in schedule.tasks)
             for row in run_graph(schedule, settings, placement, output.writer):

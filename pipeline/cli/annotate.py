@@ -7,6 +7,7 @@ where it was.
 from dataclasses import dataclass, fields
 from typing import Annotated
 
+from pipeline.cli.display import open_display
 from pipeline.cli.terminal import print_line
 from pipeline.config import RunConfig
 from pipeline.engine import cluster
@@ -61,7 +62,8 @@ def run(options: Options) -> int:
         for line in plan(config, seconds_per_frame=rate).splitlines():
             print_line(line)
         return 0
-    counts = annotate(config, address=options.address, say=print_line).counts
+    with open_display() as display:
+        counts = annotate(config, address=options.address, say=display.say, on_progress=display.on_progress).counts
     print_line(
         f"{config.output}: {counts.rows} rows for {counts.expressions} expressions of {counts.videos} videos "
         f"({counts.ok} ok, {counts.no_object} without an object, {counts.failed} failed)"

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pipeline.cli.display import open_display
 from pipeline.cli.terminal import print_line
 from pipeline.engine import cluster
 from pipeline.errors import UsageError
@@ -44,7 +45,8 @@ def run(options: Options) -> int:
     dataset = folder / "dataset"
     manifest = copy_clips(folder / "clips")
     config = RunConfig(manifest=str(manifest), model="nano", output=str(dataset))
-    summary = annotate(config, address="local", say=print_line)
+    with open_display() as display:
+        summary = annotate(config, address="local", say=display.say, on_progress=display.on_progress)
     rows = sorted(MaskDataset(str(dataset)).iter_rows(), key=lambda row: (row["video_id"], row["expression_id"]))
     _print_table(rows)
     with find_footage(read_run(str(dataset))) as footage:

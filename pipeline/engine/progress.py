@@ -13,14 +13,16 @@ class Progress:
     """Counts what is done and says so every few seconds.
 
     Attributes:
-        videos: To be done in this run.
-        say: Where lines go.
+        videos: Number of videos to be done in this run.
+        say: Gets lines of text.
         every_s: Seconds between lines.
+        on_update: Gets this object after every video, instead of the lines; a progress bar for example.
     """
 
     videos: int
     say: Callable[[str], None]
     every_s: float = 5.0
+    on_update: Callable[["Progress"], None] | None = None
     done: int = 0
     expressions: int = 0
     failed: int = 0
@@ -44,18 +46,21 @@ class Progress:
         now = time.monotonic()
         if self._first is None:
             self._first = now
-        if now - self._said >= self.every_s or self.done == self.videos:
+        if self.on_update is not None:
+            self.on_update(self)
+        elif now - self._said >= self.every_s or self.done == self.videos:
             self._said = now
-            self.say(self.line(now))
+            self.say(f"{self.done}/{self.videos} videos, {self.summary(now)}")
 
-    def line(self, now: float) -> str:
-        """One line: videos done, frames per second, failures, time left."""
+    def summary(self, now: float | None = None) -> str:
+        """Frames per second, failures and time left, as text."""
+        now = time.monotonic() if now is None else now
         elapsed = now - self.started
         rate = self.frames / elapsed if elapsed > 0 else 0.0
         # starting workers takes long and happens once, so the pace is taken from the first result on
         since_first = now - (self._first or now)
         left = since_first / (self.done - 1) * (self.videos - self.done) if self.done > 1 else 0.0
-        return f"{self.done}/{self.videos} videos, {rate:.3g} frames/s, {self.failed} failed, {duration(left)} left"
+        return f"{rate:.3g} frames/s, {self.failed} failed, {duration(left)} left"
 
 
 def duration(seconds: float) -> str:

@@ -106,6 +106,8 @@ class InputSettings:
     """Dataset directory to write; path or URL."""
     limit: Count | None = None
     """Annotate only the first N videos of the manifest."""
+    parts: Count | None = None
+    """Files of a new output, over which videos are spread (default: one for about 250 videos)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,7 @@ class PoolSettings:
     """Objects propagated at once; halved when GPU memory runs out."""
     split_expressions: Annotated[str | int, _accepted_by(splitting, _SPLITTING), Option("auto|off|N")] = "auto"
     """Annotate videos in parts of at most N expressions; auto splits only videos that one segmenter would still be
-    at when the others are done. Masks are the same, and a video's rows are committed together."""
+    at when the others are done. Masks are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

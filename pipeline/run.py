@@ -15,14 +15,15 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import RunConfig, splitting
+from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
-from pipeline.dataset.parts import PartStore
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.writer import DatasetWriter
 from pipeline.engine import cluster
 from pipeline.engine.attempts import AttemptLedger
 from pipeline.engine.count import count_frames
 from pipeline.engine.feed import one_block_each
+from pipeline.engine.merging import merge_on_cluster
 from pipeline.engine.metrics import RunMetrics
 from pipeline.engine.model_files import OFFLINE, fetch_on_nodes
 from pipeline.engine.placement import WRITE_CPUS, Placement, Pool, place_within
@@ -98,9 +99,8 @@ def annotate(
     if _WORKING_DIR_COPY in absolute(config.output):
         say(f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output")
     with OutputDirectory(config.output) as output:
-        output.begin(identity=identity, description=description)
-        parts = PartStore(output.writer)
-        todo, begun = parts.resume(output.remaining(tasks, retry_failed=config.retry_failed))
+        output.begin(identity=identity, description=description, parts=config.parts or number_of_parts(len(tasks)))
+        todo = output.remaining(tasks, retry_failed=config.retry_failed)
         say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
         progress = Progress(len(todo), say)
         if todo:
@@ -125,24 +125,17 @@ def annotate(
             schedule = _schedule(todo, config, placement)
             if schedule.whole:
                 say(f"{len(schedule.whole)} long videos are annotated in parts")
-            schedule.whole.update(begun)
             progress = Progress(len(todo), say, on_update=on_progress)
             metrics = RunMetrics()
             left = Counter(task.video_id for task in schedule.tasks)
+            output.merge_by(merge_on_cluster(output.merger))
+            output.expect(schedule.tasks)
             for row in run_graph(schedule, settings, placement, output.writer):
-                output.check_lock()
+                output.committed(row["video_id"])
                 left[row["video_id"]] -= 1
                 completes = not left[row["video_id"]]
                 progress.add(row, completes=completes)
                 metrics.add(row, left=len(todo) - progress.done, completes=completes)
-            if schedule.whole:
-                lost = parts.finish(output.remaining(tasks, retry_failed=False), schedule.whole)
-                if lost:
-                    raise StorageError(
-                        f"{len(lost)} videos are not complete, {lost[0]!r} for example: not all of their parts can be "
-                        f"read back from {config.output}; start the same command again"
-                    )
-        parts.clear()
         seconds = time.monotonic() - started
         counts = output.finish(_summary(progress, seconds), idle=not todo)
     say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
@@ -216,7 +209,7 @@ def run_graph(
     segmented = pool_of(grounded, Segment, placement.segment, (settings, ledger))
     written = segmented.map_batches(
         commit_rows,  # type: ignore[arg-type]  # Ray types the function without its extra arguments
-        fn_kwargs={"writer": writer, "whole": schedule.whole},
+        fn_kwargs={"writer": writer},
         batch_size=1,
         batch_format="pyarrow",
         zero_copy_batch=True,

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.dataset.files import MASKS_FOLDER, mask_files, read_columns_of_all
-from pipeline.dataset.lock import LOCK_FILE
-from pipeline.dataset.output import RUN_FILE
-from pipeline.dataset.state import Counts, DatasetState
+from pipeline.dataset.commits import commit_times
+from pipeline.dataset.layout import LOCK_FILE, RUN_FILE
+from pipeline.dataset.state import Counts, DatasetState, failures
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
 from pipeline.manifest import read_manifest, read_tasks
-from pipeline.schema import Status
-from pipeline.storage import MissingFileError, join, open_filesystem, read_bytes, scrub, with_retries
+from pipeline.storage import MissingFileError, join, read_bytes, scrub
 
 WINDOW_S = 900.0
 """The rate is that of the last quarter of an hour."""
@@ -109,7 +107,7 @@ def read_status(
     finished = run.get("state") == "finished" and not is_alive
     missing = _missing(state, run, manifest, videos)
     started = _timestamp(run.get("started_at"))
-    times = _modified_times(join(output, MASKS_FOLDER))
+    times = list(commit_times(output).values())
     rate = videos_per_hour(times, started, now if is_alive else None)
     left = missing.videos / rate * 3600 if is_alive and rate and missing and missing.videos else None
     counts = state.counts()
@@ -181,40 +179,7 @@ def _missing(state: DatasetState, run: dict[str, Any], manifest: str | None, vid
 
 
 def _failures(output: str) -> dict[str, int]:
-    causes: Counter[str] = Counter()
-    for _, table in read_columns_of_all(mask_files(output), ["status", "error"]):
-        if table is not None:
-            pairs = zip(table.column("status").to_pylist(), table.column("error").to_pylist(), strict=True)
-            causes.update(cause_of(error) for status, error in pairs if status == Status.FAILED)
-    return dict(causes.most_common())
-
-
-def _modified_times(folder: str) -> list[float]:
-    """When each Parquet file of a folder was written, seconds since 1970, by one listing."""
-    fs, path = open_filesystem(folder)
-
-    def entries() -> list[dict[str, Any]]:
-        try:
-            return list(fs.ls(path, detail=True))
-        except FileNotFoundError:
-            return []
-
-    # the key's name differs from one kind of storage to the next
-    keys = ("mtime", "LastModified", "last_modified", "updated")
-    listed = [e for e in with_retries(entries, folder, "list") if str(e["name"]).endswith(".parquet")]
-    found = [next((entry[key] for key in keys if entry.get(key)), None) for entry in listed]
-    return [moment for moment in map(_seconds, found) if moment is not None]
-
-
-def _seconds(moment: object) -> float | None:
-    if isinstance(moment, int | float):
-        return float(moment)
-    if isinstance(moment, str):
-        try:
-            moment = dt.datetime.fromisoformat(moment)
-        except ValueError:
-            return None
-    return moment.timestamp() if isinstance(moment, dt.datetime) else None
+    return dict(Counter(cause_of(error) for error in failures(output)).most_common())
 
 
 def _timestamp(text: object) -> float | None:

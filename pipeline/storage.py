@@ -3,6 +3,7 @@
 Local paths never pass through fsspec's URL parser, so that a file named ``a::b`` or ``x?y`` is just a file.
 """
 
+import contextlib
 import errno
 import io
 import logging
@@ -10,6 +11,7 @@ import os
 import posixpath
 import random
 import re
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -254,10 +256,10 @@ def delete(url: str) -> None:
 
 
 def remove_leftovers(url: str) -> None:
-    """Delete what killed writers left in the local folder ``url``; an object store shows no unfinished uploads."""
+    """Delete what killed writers left at any depth of a local folder; an object store shows no unfinished uploads."""
     if not is_local(url):
         return
-    for leftover in Path(absolute(url)).glob(f"{TEMPORARY_PREFIX}*"):
+    for leftover in Path(absolute(url)).rglob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
 
 
@@ -272,11 +274,7 @@ def _replace_local(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)  # the rename itself must survive a power cut too
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    _sync_folder(path.parent)
 
 
 def _explain(error: Exception, url: str, doing: str) -> StorageError | None:
@@ -310,3 +308,146 @@ def _is_transient(error: Exception, url: str) -> bool:
     if isinstance(error, OSError):
         return error.errno is None or error.errno in _TRANSIENT_ERRNOS
     return _is_client_error(error) and "Credentials" not in type(error).__name__
+
+
+class PendingFile:
+    """A file being written, of any size, that appears under its name in one step or not at all.
+
+    Args:
+        url: Where it appears; its folder must exist on a local disk.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._path: Path | None = None
+        if is_local(url):
+            temporary = Path(absolute(url)).parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+            self._path = temporary
+            self.file: IO[bytes] = with_retries(lambda: temporary.open("wb"), url, "write")
+        else:
+            self.file = tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX)  # noqa: SIM115 - closed by __exit__
+
+    def __enter__(self) -> "PendingFile":
+        return self
+
+    def publish(self) -> None:
+        """Make what was written the file at ``url``, replacing an older one. Raises StorageError."""
+        self.file.flush()
+        if self._path is not None:
+            with_retries(lambda: _publish_local(self.file, self._path, Path(absolute(self._url))), self._url, "write")
+            return
+        fs, path = open_filesystem(self._url)
+        with_retries(lambda: fs.put_file(self.file.name, path), self._url, "write")
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def find_file(url: str) -> FileInfo | None:
+    """The file at ``url`` as a listing shows it; None when there is none."""
+    fs, path = open_filesystem(url)
+
+    def look() -> FileInfo | None:
+        try:
+            info = fs.info(path)
+        except FileNotFoundError:
+            return None
+        return FileInfo(url=url, size_bytes=int(info["size"] or 0)) if info["type"] == "file" else None
+
+    return with_retries(look, url, "look up")
+
+
+def list_tree(url: str, suffix: str = "") -> list[FileInfo]:
+    """Files at any depth below the folder ``url`` whose names end in ``suffix``, by name; hidden ones left out."""
+    fs, path = open_filesystem(url)
+
+    def entries() -> dict[str, dict[str, Any]]:
+        try:
+            fs.invalidate_cache(path)
+            return dict(fs.find(path, detail=True))
+        except FileNotFoundError:
+            return {}
+
+    root = path.rstrip("/") + "/"
+    found = []
+    for name, entry in with_retries(entries, url, "list").items():
+        inside = str(name).removeprefix(root)
+        if inside.endswith(suffix) and not posixpath.basename(inside).startswith("."):
+            found.append(FileInfo(url=join(url, inside), size_bytes=int(entry["size"] or 0)))
+    return sorted(found, key=lambda info: info.url)
+
+
+def move(url: str, target: str) -> None:
+    """Give a file another name on the same storage; safe to repeat."""
+    make_directory(parent(target))
+    fs, path = open_filesystem(url)
+    target_path = open_filesystem(target)[1]
+
+    def rename() -> None:
+        if is_local(url):
+            Path(path).replace(target_path)
+            return
+        fs.cp_file(path, target_path)
+        fs.rm_file(path)
+
+    try:
+        with_retries(rename, url, "move")
+    except MissingFileError:
+        if not exists(target):
+            raise
+
+
+def remove_empty_folders(url: str) -> None:
+    """Remove the empty folders below a local ``url``, and itself if nothing is left; object stores have none."""
+    if not is_local(url):
+        return
+    for folder, _, _ in os.walk(absolute(url), topdown=False):
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
+
+
+def _publish_local(file: IO[bytes], temporary: Path | None, path: Path) -> None:
+    assert temporary is not None
+    os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    """The rename itself must survive a power cut too."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def file_version(url: str) -> str | None:
+    """A text that differs once the file has been replaced; None when there is no file."""
+    fs, path = open_filesystem(url)
+
+    def look() -> str | None:
+        try:
+            info = fs.info(path)
+        except FileNotFoundError:
+            return None
+        keys = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "mtime", "ino")
+        return " ".join(str(info.get(key)) for key in (*keys, "size"))
+
+    return with_retries(look, url, "look up")
+
+
+def list_details(url: str) -> list[dict[str, Any]]:
+    """What the storage tells of each entry of a folder, under the keys of its own; empty where there is no folder."""
+    fs, path = open_filesystem(url)
+
+    def entries() -> list[dict[str, Any]]:
+        try:
+            fs.invalidate_cache(path)
+            return list(fs.ls(path, detail=True))
+        except FileNotFoundError:
+            return []
+
+    return with_retries(entries, url, "list")

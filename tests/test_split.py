@@ -1,12 +1,12 @@
-"""A run that splits videos ends with the masks of one that does not, also when it goes on from parts."""
+"""A run that splits videos ends with the masks of one that does not, also when it goes on from some of them."""
 
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.dataset.parts import PartStore
-from pipeline.dataset.writer import DatasetWriter
+from pipeline.dataset.layout import staged_name
+from pipeline.dataset.tables import rows_table, to_parquet
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from tests.conftest import run_job
 
@@ -35,7 +35,7 @@ def unsplit(clips, untrained, tmp_path_factory):
     return arguments, rows_of(output)
 
 
-def test_masks_are_the_same_and_each_video_is_one_file(unsplit, tmp_path):
+def test_masks_are_the_same_and_stand_in_one_file(unsplit, tmp_path):
     arguments, expected = unsplit
     # more attempts than allowed, were parts of one video counted as one
     options = ["--split-expressions", "1", "--max-attempts", "1", "--segmenters", "2", "--output", tmp_path / "out"]
@@ -44,17 +44,19 @@ def test_masks_are_the_same_and_each_video_is_one_file(unsplit, tmp_path):
     assert "3 long videos are annotated in parts" in done.stdout
     assert "3/3 videos" in done.stdout
     assert_same(rows_of(tmp_path / "out"), expected)
-    assert len(list((tmp_path / "out" / "masks").iterdir())) == 3
-    assert not (tmp_path / "out" / "_state" / "parts").exists()
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["part-00000-of-00001.parquet"]
+    assert not (tmp_path / "out" / "_state" / "staged").exists()
 
 
-def test_a_run_cut_off_between_parts_goes_on_from_them(unsplit, tmp_path):
+def test_a_run_cut_off_within_a_video_goes_on_from_there(unsplit, tmp_path):
     arguments, expected = unsplit
     key = next(iter(expected))
     expression_id = key[1]
     part = [MaskRow(**row) for row in expected.values() if (row["video_id"], row["expression_id"]) == key[:2]]
     marked = [replace(row, answer="made before the run was cut off") for row in part]
-    PartStore(DatasetWriter(str(tmp_path / "out"))).add(marked, (expression_id, "not there"))
+    staged = tmp_path / "out" / staged_name(1, 1, key[0], [expression_id]).path()
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(to_parquet([rows_table(marked)], {}))
     done = run_job("annotate", *arguments, "--split-expressions", "1", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "out")

@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.curate.plan import Selection, check_not_empty, choose, videos_of
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
-from pipeline.dataset.files import MASKS_FOLDER, mask_files
-from pipeline.dataset.output import RUN_FILE, OutputDirectory
+from pipeline.dataset.files import mask_files
+from pipeline.dataset.layout import MASKS_FOLDER, RUN_FILE
+from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.errors import StorageError, UsageError
@@ -63,7 +64,7 @@ def curate(source: str, output: str, rules: Rules) -> Curation:
     identity = _identity(dataset.url, origin, state, rules, before, chosen)
     description = {"model": origin.get("model"), "source": scrub(dataset.url), "configuration": rules.as_dict()}
     with OutputDirectory(output) as target:
-        target.begin(identity=identity, description=description)
+        target.begin(identity=identity, description=description, parts=0)
         metadata = {"sa2va_i_pipeline.made_by": json.dumps({"identity": identity}, sort_keys=True)}
         shards = {split: ShardWriter(target.url, split, metadata) for split in chosen.splits}
         for video_id, rows in videos_of(dataset, chosen.rows_of):

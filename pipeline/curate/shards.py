@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from pipeline.dataset.files import MASKS_FOLDER
+from pipeline.dataset.layout import MASKS_FOLDER
 from pipeline.dataset.tables import to_parquet
 from pipeline.storage import atomic_write, join
 

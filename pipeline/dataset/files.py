@@ -2,6 +2,7 @@
 
 import io
 import logging
+import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
@@ -9,15 +10,24 @@ from typing import Any, Self, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.dataset.layout import MASKS_FOLDER, digest_of_file, part_of_digest, part_of_file, video_digest
 from pipeline.dataset.versions import current_columns
 from pipeline.errors import PipelineError
-from pipeline.storage import FileInfo, is_local, join, list_files, open_filesystem, scrub, with_retries
+from pipeline.storage import (
+    FileInfo,
+    MissingFileError,
+    is_local,
+    join,
+    list_files,
+    open_filesystem,
+    scrub,
+    with_retries,
+)
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MASKS_FOLDER = "masks"
 PARALLEL_READS = 16
 _FETCH_WHOLE_BYTES = 2**20  # below this one request for everything beats several for parts
 
@@ -26,12 +36,33 @@ _EXACT_RANGES = {"cache_type": "none"}  # reading ahead would fetch the columns 
 
 
 class BrokenFileError(PipelineError):
-    """A file of the dataset does not read back as Parquet with the columns asked for."""
+    """A file of the dataset does not read back as Parquet with the columns asked for.
+
+    Attributes:
+        file: Its URL.
+    """
+
+    def __init__(self, message: str, file: str = "") -> None:
+        super().__init__(message, file)
+        self.message, self.file = message, file
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def mask_files(url: str) -> list[FileInfo]:
     """The Parquet files of the dataset at ``url``, by name; none when it does not exist."""
     return list_files(join(url, MASKS_FOLDER), ".parquet")
+
+
+def file_of_video(files: Sequence[FileInfo], video_id: str) -> str | None:
+    """The one of ``files`` that holds a video's rows by its name, relative to the dataset; None if none says so."""
+    digest = video_digest(video_id)
+    for file in files:
+        part = part_of_file(file.url)
+        if digest_of_file(file.url) == digest or (part and part_of_digest(digest, part[1]) == part[0]):
+            return f"{MASKS_FOLDER}/{posixpath.basename(file.url)}"
+    return None
 
 
 def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
@@ -51,13 +82,13 @@ def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
         try:
             with source, pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as parquet:
                 return use(parquet)
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
             if source.failure is not None:
                 raise source.failure from error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if "lists to be of size" in reason:
                 reason += f" (a file of schema version 1 needs pyarrow 26 or later; this is {pa.__version__})"
-            raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}") from error
+            raise BrokenFileError(f"{scrub(file.url)}: does not read back: {reason}", file.url) from error
 
     return with_retries(attempt, file.url, "read")
 
@@ -102,6 +133,16 @@ def read_row_group(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) 
     return current_columns(parquet.read_row_group(group, columns=list(columns)), columns)
 
 
+def read_group(file: FileInfo, group: int, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a row group of a file. Raises BrokenFileError or StorageError."""
+    return with_parquet(file, lambda parquet: read_row_group(parquet, group, columns))
+
+
+def read_metadata(file: FileInfo) -> tuple[dict[bytes, bytes], int]:
+    """A file's metadata, and its number of row groups. Raises BrokenFileError or StorageError."""
+    return with_parquet(file, lambda parquet: (dict(parquet.metadata.metadata or {}), parquet.num_row_groups))
+
+
 def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> Iterator[tuple[FileInfo, pa.Table | None]]:
     """:func:`read_columns` for many files in parallel; None and a logged warning for one that does not read back."""
 
@@ -111,6 +152,8 @@ def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> Iterator[t
         except BrokenFileError as error:
             logger.warning("%s; its rows count as missing", error)
             return file, None
+        except MissingFileError:
+            return file, None  # merged at this moment
 
     with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
         yield from pool.map(read, files)

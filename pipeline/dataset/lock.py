@@ -2,7 +2,11 @@
 
 Object stores give no exclusive create that all of them honour, so the lock is written, left to settle and read back;
 the last writer wins. Should two runs still both believe to hold it (a pause in just the wrong place), the next
-heartbeat of the one whose entry was overwritten finds that out, and its run stops.
+heartbeat of the one whose entry was overwritten finds that out, and its run stops. What a run writes is guarded once
+more, by :mod:`pipeline.dataset.owner`: a run that slept through its end must not write when it wakes up.
+
+No decision rests on the wall clock, which may be set at any time: processes are told apart by their start since boot,
+and a lock is dead only if it does not change while it is watched.
 """
 
 import json
@@ -17,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.dataset.layout import LOCK_FILE, STATE_FOLDER
 from pipeline.errors import StorageError, UsageError
 from pipeline.storage import (
     MissingFileError,
@@ -32,7 +37,14 @@ from pipeline.storage import (
 
 logger = logging.getLogger(__name__)
 
-LOCK_FILE = "_state/lock.json"
+_WATCHED_BEATS = 3
+"""Even a lock that looks old is watched for so many beats: the clock may have been set since it was written."""
+_PATIENCE = 4
+"""A run stops when its lock could not be renewed for so many times ``watch_s``."""
+_RELEASE_WAIT_S = 120.0
+"""Longest wait for a beat that is in its retries."""
+_SINCE_1970 = 1e9
+"""Starts of processes above this are seconds since 1970, which locks of earlier versions hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,7 @@ class LockEntry:
     """Tells processes with equal numbers apart: the boot and the process namespace that ``pid`` counts in."""
     pid: int
     process_started: float
+    """Seconds from the machine's boot to the process's start, where the system tells; else since 1970."""
     beat: int
     heartbeat: str
     """Time of the last beat, UTC, for people; decisions rest on the storage's clock and on change."""
@@ -60,7 +73,7 @@ class RunLock:
     Args:
         url: The output directory.
         beat_s: Seconds between heartbeats.
-        stale_after_s: A lock that the storage says was last written longer ago than this is dead.
+        stale_after_s: A lock that the storage says was last written longer ago than this is watched for three beats.
         watch_s: A lock that does not change while being watched for this long is dead.
         settle_s: Wait between writing the lock and reading it back.
     """
@@ -84,7 +97,8 @@ class RunLock:
         self._beats = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._taken_by: LockEntry | None = None
+        self._lost: str | None = None
+        self._renewed = time.monotonic()
 
     def acquire(self) -> None:
         """Take the lock and keep it alive from a daemon thread.
@@ -102,35 +116,41 @@ class RunLock:
         winner = self._read()
         if winner is None or winner.run_id != self.run_id:
             raise self._refusal(winner)
+        self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._keep_alive, name="run-lock", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """Raise StorageError when another run has taken the lock meanwhile."""
-        if self._taken_by is not None:
-            raise StorageError(
-                f"{scrub(self._url)}: {self._taken_by.holder()} has taken this output over; this run stops"
-            )
+        """Raise StorageError when the lock is lost: another run has taken it, it is gone, or it cannot be renewed."""
+        if self._lost is None and self._thread is not None:
+            silent_s = time.monotonic() - self._renewed
+            if silent_s > _PATIENCE * self._watch_s:
+                self._lost = f"the lock could not be renewed for {silent_s:.0f} s, and another run may take it"
+        if self._lost is not None:
+            raise StorageError(f"{scrub(self._url)}: {self._lost}; this run stops")
 
     def release(self) -> None:
-        """Stop the heartbeat and remove the lock if it is still ours; may be called twice."""
+        """Stop the heartbeat, which removes the lock if it is still ours; may be called twice."""
         if self._thread is None:
             return
         self._stop.set()
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=_RELEASE_WAIT_S)
+        if self._thread.is_alive():
+            logger.warning("%s: the lock is still being written; it ends with this process", scrub(self._url))
         self._thread = None
-        entry = self._read()
-        if entry is not None and entry.run_id == self.run_id:
-            delete(self._file)
 
     def _wait_until_dead(self, seen: LockEntry) -> None:
         if _same_process_table(seen):
             if _process_lives(seen):
                 raise self._refusal(seen)
             return
-        deadline = time.monotonic() + self._watch_s
-        while time.monotonic() < deadline and self._age_s() <= self._stale_after_s:
+        started = time.monotonic()
+        watched_s = 0.0
+        while watched_s < self._watch_s:
+            if watched_s >= _WATCHED_BEATS * self._beat_s and self._age_s() > self._stale_after_s:
+                return
             time.sleep(min(1.0, self._beat_s / 2))
+            watched_s = time.monotonic() - started
             now = self._read()
             if now is None:
                 return
@@ -142,16 +162,36 @@ class RunLock:
         return UsageError(f"{scrub(self._url)}: in use by {who}; wait for it to end, stop it, or name another --output")
 
     def _keep_alive(self) -> None:
+        """Beat until told to stop; then, after whatever write was under way, remove the lock."""
         while not self._stop.wait(self._beat_s):
             try:
-                entry = self._read()
-                if entry is not None and entry.run_id != self.run_id:
-                    self._taken_by = entry
-                    logger.error("%s: lost the lock to %s", scrub(self._url), entry.holder())
-                    return
-                self._write()
-            except StorageError as error:
-                logger.warning("the run's lock could not be refreshed: %s", error)
+                self._lost = self._lost or self._beat()
+            except Exception as error:  # noqa: BLE001 - whatever it is: without a beat the output would be taken over
+                logger.warning("%s: the lock could not be renewed: %s", scrub(self._url), scrub(str(error)))
+            if self._lost is not None:
+                logger.error("%s: %s", scrub(self._url), self._lost)
+                return
+        try:
+            entry = self._read()
+            if entry is not None and entry.run_id == self.run_id:
+                delete(self._file)
+        except Exception as error:  # noqa: BLE001 - a lock that stays is dead as soon as this process is
+            logger.warning("%s: the lock could not be removed: %s", scrub(self._url), scrub(str(error)))
+
+    def _beat(self) -> str | None:
+        """Renew the lock; returns why it is lost, if it is. Only its holder writes and removes it."""
+        while True:
+            looked = time.monotonic()
+            entry = self._read()
+            if entry is None:
+                return "the lock is gone: another run has taken this output over, and has ended"
+            if entry.run_id != self.run_id:
+                return f"{entry.holder()} has taken this output over"
+            if time.monotonic() - looked < self._beat_s:  # else this process slept, and should look again
+                break
+        self._write()
+        self._renewed = time.monotonic()
+        return None
 
     def _read(self) -> LockEntry | None:
         try:
@@ -159,7 +199,7 @@ class RunLock:
         except MissingFileError:
             return None
         except (ValueError, TypeError):
-            logger.warning("%s: not a lock file; replacing it", scrub(self._file))
+            logger.warning("%s: not a lock file", scrub(self._file))
             return None
 
     def _write(self) -> None:
@@ -169,7 +209,7 @@ class RunLock:
             host=socket.gethostname(),
             machine=_machine(),
             pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
+            process_started=_started(os.getpid()),
             beat=self._beats,
             heartbeat=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
@@ -178,7 +218,7 @@ class RunLock:
     def _age_s(self) -> float:
         """Seconds since the lock was written, by the storage's clock: a file written now tells what time it has."""
         fs, path = open_filesystem(self._file)
-        probe = join(self._url, f"_state/probe-{self.run_id}")
+        probe = join(self._url, STATE_FOLDER, f"probe-{self.run_id}")
         atomic_write(probe, b"")
         try:
             probe_path = open_filesystem(probe)[1]
@@ -208,7 +248,16 @@ def _same_process_table(entry: LockEntry) -> bool:
 def _process_lives(entry: LockEntry) -> bool:
     try:
         process = psutil.Process(entry.pid)
+        now = process.create_time() if entry.process_started > _SINCE_1970 else _started(entry.pid)
         # A recycled number belongs to a process that started at another time.
-        return abs(process.create_time() - entry.process_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return abs(now - entry.process_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OSError):
         return False
+
+
+def _started(pid: int) -> float:
+    """When a process started: seconds since boot on Linux, which no change of the clock moves."""
+    if not Path("/proc/self/stat").exists():
+        return psutil.Process(pid).create_time()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # a name before it may hold anything
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")

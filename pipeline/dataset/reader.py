@@ -1,8 +1,7 @@
 """Reading a mask dataset: one row at a time for training code, or in bounded batches for everything else."""
 
 import logging
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_row_group, with_parquet
-from pipeline.dataset.writer import file_name
+from pipeline.dataset.layout import digest_of_file, part_of_digest, part_of_file, video_digest
 from pipeline.errors import UsageError
 from pipeline.masks import decode_masks
 from pipeline.schema import MASKS_SCHEMA, MaskRow
@@ -80,6 +79,7 @@ class MaskDataset:
         self.url = absolute(url)
         self._filters = list(filters or [])
         self._video_ids = set(video_ids) if video_ids is not None else None
+        self._video_digests = {video_digest(video_id) for video_id in video_ids or ()}
         if self._video_ids is not None:
             self._filters.append(("video_id", "in", sorted(self._video_ids)))
         for column, *_ in self._filters:
@@ -137,10 +137,7 @@ class MaskDataset:
         if not files and not exists(join(self.url, "run.json")):
             raise UsageError(f"{scrub(self.url)}: not a mask dataset: no masks/*.parquet in it")
         if self._video_ids is not None:
-            names = {file_name(video_id) for video_id in self._video_ids}
-            own = [file for file in files if posixpath.basename(file.url) in names]
-            if len(own) == len(names):  # else the files are named in another way, and any may hold the videos
-                return own
+            return [file for file in files if _may_hold(file, self._video_digests)]
         return files
 
     def _read_group(self, file: FileInfo, group: int, columns: list[str]) -> tuple[int, pa.Table]:
@@ -162,6 +159,8 @@ class MaskDataset:
         """Which rows of a row group pass the filters, from the filtered columns alone; None without filters."""
         if not self._filters:
             return None
+        if self._video_ids is not None and not _may_hold_any(parquet, group, self._video_ids):
+            return pa.array([], pa.int64())
         columns = list(dict.fromkeys(column for column, *_ in self._filters))
         table = read_row_group(parquet, group, columns)
         numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
@@ -181,8 +180,10 @@ class MaskDataset:
         def read(parquet: pq.ParquetFile) -> pa.Table:
             parts = [_EMPTY_INDEX]
             for group in range(parquet.num_row_groups):
-                table = read_row_group(parquet, group, _INDEX_COLUMNS)
                 keep = self._passing(parquet, group)
+                if keep is not None and not len(keep):
+                    continue
+                table = read_row_group(parquet, group, _INDEX_COLUMNS)
                 keep = pa.array(range(table.num_rows), pa.int64()) if keep is None else keep
                 places = [[number] * len(keep), [group] * len(keep), keep]
                 columns = [*table.take(keep).columns, *places]
@@ -213,6 +214,25 @@ _EMPTY_INDEX = pa.schema(
         ("row", pa.int64()),
     ]
 ).empty_table()
+
+
+def _may_hold(file: FileInfo, digests: Collection[str]) -> bool:
+    """Whether, by its name, a file may hold rows of one of the videos that the digests stand for."""
+    part = part_of_file(file.url)
+    if part is not None:
+        return any(part_of_digest(digest, part[1]) == part[0] for digest in digests)
+    own = digest_of_file(file.url)
+    return own is None or own in digests
+
+
+def _may_hold_any(parquet: pq.ParquetFile, group: int, video_ids: Collection[str]) -> bool:
+    """Whether, by its statistics, a row group may hold rows of one of the videos."""
+    row_group = parquet.metadata.row_group(group)
+    columns = (row_group.column(index) for index in range(row_group.num_columns))
+    statistics = next((column.statistics for column in columns if column.path_in_schema == "video_id"), None)
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return any(statistics.min <= video_id <= statistics.max for video_id in video_ids)
 
 
 def _check_column(column: str) -> None:

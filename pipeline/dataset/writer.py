@@ -1,82 +1,140 @@
-"""Committing one video's rows: one file per video under a name that only the video's id decides."""
+"""Committing one video's rows, from any process."""
 
-import hashlib
 import io
+import json
 import logging
-import re
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.files import MASKS_FOLDER
-from pipeline.dataset.shared import RowKey, shared_from_metadata, shared_to_metadata
-from pipeline.dataset.tables import check_rows, row_table, to_parquet
+from pipeline.dataset.files import BrokenFileError
+from pipeline.dataset.layout import RUN_FILE, staged_name, video_file
+from pipeline.dataset.notes import RowKey, VideoNote, notes_from_metadata, notes_to_metadata
+from pipeline.dataset.owner import Owner, check_owner
+from pipeline.dataset.sources import Source, is_same
+from pipeline.dataset.tables import rows_table, sorted_rows, to_parquet
 from pipeline.dataset.versions import current_columns
+from pipeline.errors import UsageError
 from pipeline.schema import MASKS_SCHEMA, MaskRow
-from pipeline.storage import MissingFileError, atomic_write, join, read_bytes, scrub
+from pipeline.storage import MissingFileError, atomic_write, join, make_directory, parent, read_bytes, scrub
 
 logger = logging.getLogger(__name__)
 
 
-def file_name(video_id: str) -> str:
-    """The name of the file that holds a video's rows: readable, then a hash that tells equal slugs apart.
+@dataclass(frozen=True, kw_only=True)
+class RunHold:
+    """A run's right to write to an output, as its workers carry it.
 
-    Example:
-        >>> file_name("../../etc/passwd")
-        'etc-passwd-3c3d0c6ffb3c2a1d.parquet'
+    Attributes:
+        owner: The run.
+        parts: Number of parts of the output.
     """
-    slug = re.sub(r"[^A-Za-z0-9_]+", "-", video_id).strip("-")[:40] or "video"
-    digest = hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{slug}-{digest}.parquet"
+
+    owner: Owner
+    parts: int
 
 
 class DatasetWriter:
-    """Commits rows from any process; holds no lock and no connection, so it travels between processes.
+    """Commits rows; holds no lock and no connection, so it travels between processes.
+
+    Without a run, a commit writes the video's own file under ``masks/``, from as many processes as there are, each with
+    videos of its own. A run's writer stages the rows, and the run merges them into the files of their parts.
+
+    Example:
+        >>> DatasetWriter("out").commit(model.segment("dog.mp4", ["the dog"]))
 
     Args:
         url: The dataset's directory.
         metadata: Strings stored in every file beside the schema's version.
+        run: Set by :class:`pipeline.dataset.output.OutputDirectory`.
     """
 
-    def __init__(self, url: str, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(self, url: str, metadata: Mapping[str, str] | None = None, *, run: RunHold | None = None) -> None:
         self.url = url
         self._metadata = dict(metadata or {})
+        self._run = run
+        self._is_checked = False
 
-    def commit(self, rows: Sequence[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> None:
-        """Add all rows of one video, in one step: a reader sees none of them or all.
+    def commit(
+        self,
+        rows: pa.Table | Sequence[MaskRow],
+        shared: Mapping[RowKey, RowKey] | None = None,
+        source: Source | None = None,
+    ) -> None:
+        """Add rows of one video, in one step: a reader sees none of them or all.
 
         Rows that the video already has are kept, except those of expressions in ``rows``, which are replaced. Running
-        the same commit again leaves the same file.
+        the same commit again changes nothing.
 
         Args:
-            rows: Of one video.
-            shared: Of these rows, those that have the track of another one; noted in the file's metadata.
+            rows: Of one video, as objects or as a table.
+            shared: Of these rows, those that have the track of another one.
+            source: What the rows were made from. Both are taken from the table's metadata where they are not given.
 
         Raises:
             ValueError: Rows of several videos, a doubled key, or lists of differing length.
+            UsageError: The dataset has parts, and this writer no run.
+            LostOutputError: Another run has taken the output over.
             StorageError: The storage failed for good, a full disk for instance; nothing is half written.
         """
-        check_rows(rows)
-        target = join(self.url, MASKS_FOLDER, file_name(rows[0].video_id))
-        replaced = {row.expression_id for row in rows}
-        before = self._existing(target)
-        pieces = [before.slice(index, 1) for index in range(before.num_rows)]
-        pieces = [piece for piece in pieces if piece["expression_id"][0].as_py() not in replaced]
-        pieces += [row_table(row) for row in rows]
-        # One order for one content, whatever was committed first.
-        pieces.sort(key=lambda piece: (piece["expression_id"][0].as_py(), piece["object_id"][0].as_py()))
-        still = {row: of for row, of in shared_from_metadata(before.schema.metadata).items() if row[0] not in replaced}
-        note = shared_to_metadata({**still, **(shared or {})})
-        atomic_write(target, to_parquet(pieces, {**self._metadata, **note}))
+        table = rows_table(rows)
+        video_id = table["video_id"][0].as_py()
+        note = notes_from_metadata(table.schema.metadata, video_id=video_id).get(video_id, VideoNote())
+        note = note.updated(VideoNote(shared=shared or {}, source=source), ())
+        if self._run is None:
+            self._commit_file(video_id, table, note)
+        else:
+            self._stage(self._run, video_id, table, note)
 
-    def _existing(self, target: str) -> pa.Table:
+    def _stage(self, run: RunHold, video_id: str, table: pa.Table, note: VideoNote) -> None:
+        check_owner(self.url, run.owner)
+        name = staged_name(run.owner.generation, run.parts, video_id, table["expression_id"].to_pylist())
+        target = join(self.url, name.path())
+        make_directory(parent(target))
+        dated = note.updated(VideoNote(committed_at=int(time.time())), ())
+        atomic_write(target, self._content(video_id, table, dated))
+
+    def _commit_file(self, video_id: str, table: pa.Table, note: VideoNote) -> None:
+        self._check_has_no_parts()
+        target = join(self.url, video_file(video_id))
+        before = self._existing(target)
+        if before is not None:
+            replaced = set(table["expression_id"].to_pylist())
+            earlier = notes_from_metadata(before.schema.metadata, video_id=video_id).get(video_id, VideoNote())
+            keys = before["expression_id"].to_pylist() if is_same(earlier.source, note.source) else []
+            kept = [index for index, key in enumerate(keys) if key not in replaced]
+            note = earlier.updated(note, replaced)
+            pieces = [before.slice(index, 1).replace_schema_metadata(table.schema.metadata) for index in kept]
+            table = pa.concat_tables([*pieces, table])
+        make_directory(parent(target))
+        atomic_write(target, self._content(video_id, table, note))
+
+    def _content(self, video_id: str, table: pa.Table, note: VideoNote) -> bytes:
+        return to_parquet([sorted_rows(table)], {**self._metadata, **notes_to_metadata({video_id: note})})
+
+    def _existing(self, target: str) -> pa.Table | None:
         try:
-            content = io.BytesIO(read_bytes(target))
-            table = pq.read_table(content, page_checksum_verification=True)
+            table = pq.read_table(io.BytesIO(read_bytes(target)), page_checksum_verification=True)
             return current_columns(table, MASKS_SCHEMA.names)
         except MissingFileError:
-            return MASKS_SCHEMA.empty_table()
+            return None
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            logger.warning("%s: does not read back (%s); writing it anew", scrub(target), error)
-            return MASKS_SCHEMA.empty_table()
+            raise BrokenFileError(
+                f"{scrub(target)}: does not read back ({error}), so nothing can be added to it; restore or remove it",
+                target,
+            ) from error
+
+    def _check_has_no_parts(self) -> None:
+        """A video must not stand in its own file and in a part's as well."""
+        if self._is_checked:
+            return
+        try:
+            run = json.loads(read_bytes(join(self.url, RUN_FILE)))
+        except (MissingFileError, ValueError):
+            run = None
+        if isinstance(run, dict) and run.get("parts"):
+            raise UsageError(f"{scrub(self.url)}: is the output of a run, which alone adds to it; name a new folder")
+        self._is_checked = True

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pipeline.config import RunConfig
-from pipeline.dataset.output import RUN_FILE
+from pipeline.dataset.layout import RUN_FILE
 from pipeline.errors import StorageError, UsageError, VideoError
 from pipeline.schema import VideoTask
 from pipeline.storage import join, read_bytes, scrub

@@ -2,16 +2,14 @@
 
 import logging
 import os
-import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.dataset.files import MASKS_FOLDER, mask_files
+from pipeline.dataset.files import file_of_video, mask_files
 from pipeline.dataset.reader import MaskDataset
-from pipeline.dataset.writer import file_name
 from pipeline.report.cards import Card
 from pipeline.report.clips import Clip, read_clips
 from pipeline.report.collect import Key, Statistics, items_of
@@ -22,7 +20,7 @@ from pipeline.report.run_file import read_run
 from pipeline.report.sample import Sampled, Sampler
 from pipeline.report.summary import Findings, summarise
 from pipeline.report.truth import Truth
-from pipeline.storage import absolute, atomic_write, is_local, join, scrub
+from pipeline.storage import FileInfo, absolute, atomic_write, is_local, join, scrub
 
 log = logging.getLogger(__name__)
 
@@ -109,16 +107,14 @@ class _Cards:
     movies: Mapping[Key, str]
 
     def of(self, sampled: list[Sampled]) -> list[Card]:
-        present = {posixpath.basename(file.url) for file in mask_files(self.dataset)}
+        present = mask_files(self.dataset)
         numbers = {video_id: number for number, video_id in enumerate(self.grounds)}
         return [self._card(number, choice, present, numbers) for number, choice in enumerate(sampled)]
 
-    def _card(self, number: int, choice: Sampled, present: set[str], numbers: Mapping[str, int]) -> Card:
+    def _card(self, number: int, choice: Sampled, present: list[FileInfo], numbers: Mapping[str, int]) -> Card:
         key = choice.item.key
         clip, ground = self.clips.get(key), self.grounds.get(key[0])
-        own = file_name(key[0])
-        file = f"{MASKS_FOLDER}/{own if own in present else '*.parquet'}"  # another writer may name files otherwise
-        url = join(self.dataset, file)
+        own = file_of_video(present, key[0])
         return Card(
             number=number,
             sampled=choice,
@@ -126,9 +122,9 @@ class _Cards:
             ground=f"ground-{numbers[key[0]]}" if ground is not None and ground.frames else None,
             problem=ground.problem if clip is not None and ground is not None else None,
             judged=self.truth.judged.get(key) if self.truth is not None else None,
-            file=file,
-            link=link_between(self.output, url) if own in present else None,
-            query=_query(url, key),
+            file=own or "masks/*.parquet",  # another writer may name files otherwise
+            link=link_between(self.output, join(self.dataset, own)) if own else None,
+            query=_query(join(self.dataset, own or "masks/*.parquet"), key),
             movie=link_between(self.output, self.movies[key]) if key in self.movies else None,
         )
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.dataset.layout import video_stem
 from pipeline.dataset.reader import MaskDataset
-from pipeline.dataset.writer import file_name
 from pipeline.errors import VideoError
 from pipeline.export.sinks import finished_file
 from pipeline.masks import decode_mask
@@ -35,7 +35,7 @@ def movie_name(key: Key) -> str:
         'clip-0-dc6d78efbac31b2b.mp4'
     """
     video_id, expression_id = key
-    return file_name(f"{video_id}\0{expression_id}").removesuffix(".parquet") + ".mp4"
+    return video_stem(f"{video_id}\0{expression_id}") + ".mp4"
 
 
 def write_movies(

@@ -4,7 +4,7 @@ import json
 import logging
 from typing import Any
 
-from pipeline.dataset.output import RUN_FILE
+from pipeline.dataset.layout import RUN_FILE
 from pipeline.storage import MissingFileError, join, read_bytes
 
 log = logging.getLogger(__name__)

@@ -1,17 +1,15 @@
-"""How fast a run was: from ``run.json``, and over time from when the dataset's files were written."""
+"""How fast a run was: from ``run.json``, and over time from when the dataset's videos were committed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.files import mask_files
-from pipeline.dataset.writer import file_name
+from pipeline.dataset.commits import commit_times
+from pipeline.dataset.layout import video_digest
 from pipeline.engine.progress import duration
-from pipeline.storage import absolute, is_local
 
 BINS = 24
 _SLACK_S = 60.0
@@ -38,15 +36,12 @@ def rate_sentence(run: Mapping[str, Any]) -> str | None:
 
 
 def rate_over_time(url: str, run: Mapping[str, Any], frames_of_video: Mapping[str, int]) -> Rate | None:
-    """Frames per second over the last run.
-
-    None where it cannot be known: the dataset is remote, or was copied, so that its files carry other times.
-    """
+    """Frames per second over the last run; None where it cannot be known."""
     started, finished = _seconds(run.get("started_at")), _seconds(run.get("finished_at"))
-    if not is_local(url) or started is None:
+    if started is None:
         return None
-    times = {Path(file.url).name: Path(absolute(file.url)).stat().st_mtime for file in mask_files(url)}
-    done = [(times.get(file_name(video)), frames) for video, frames in frames_of_video.items()]
+    times = commit_times(url)
+    done = [(times.get(video_digest(video)), frames) for video, frames in frames_of_video.items()]
     mine = [(moment - started, frames) for moment, frames in done if moment is not None and moment >= started - 1]
     last = max((moment for moment, _ in mine), default=0.0)
     if len(mine) < 3 or last < 1 or (finished is not None and started + last > finished + _SLACK_S):

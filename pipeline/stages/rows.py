@@ -140,7 +140,7 @@ def to_ipc(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def from_ipc(data: bytes) -> pa.Table:
+def from_ipc(data: bytes | pa.Buffer) -> pa.Table:
     """The inverse of :func:`to_ipc`."""
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 from ray.actor import ActorHandle
 
-from pipeline.dataset.shared import RowKey, shared_to_metadata
+from pipeline.dataset.notes import RowKey, VideoNote, notes_to_metadata
+from pipeline.dataset.sources import source_of
 from pipeline.dataset.tables import row_table
 from pipeline.engine.attempts import Attempts
 from pipeline.engine.guard import attempt
@@ -24,7 +25,7 @@ from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.model.segment import Track, segment_video
-from pipeline.schema import MaskRow, failed_rows
+from pipeline.schema import MaskRow, VideoTask, failed_rows
 from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
 from pipeline.video.frames import FrameSource
 from pipeline.video.isolated import IsolatedDecoder
@@ -68,12 +69,12 @@ class Segment:
         task = video.task
         error = video.error or self.attempts.begin(task)
         if error:
-            made = _made(failed_rows(task, error))
+            made = _made(task, failed_rows(task, error))
         else:
             made = attempt(
                 task.video_id,
-                lambda: _made(*self._segment(video)),
-                lambda message: _made(failed_rows(task, message)),
+                lambda: _made(task, *self._segment(video)),
+                lambda message: _made(task, failed_rows(task, message)),
             )
             self.attempts.end(task)
         self.metrics.end(masks=made.masks)
@@ -141,9 +142,10 @@ class _Made:
     masks: int
 
 
-def _made(rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> _Made:
+def _made(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> _Made:
     table = pa.concat_tables([row_table(row) for row in rows])
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **shared_to_metadata(shared or {})})
+    notes = notes_to_metadata({task.video_id: VideoNote(source=source_of(task), shared=shared or {})})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **notes})
     return _Made(
         table=to_ipc(table),
         frames=max((len(row.frames) for row in rows), default=0),

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,18 @@ import psutil
 import pyarrow.parquet as pq
 from ray.cluster_utils import Cluster
 
+from pipeline.dataset.state import statuses
 from pipeline.schema import MASKS_SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
-VICTIMS = ("ground", "segment", "write", "driver", "node")
-TITLES = {"ground": "MapBatches(Ground)", "segment": "MapBatches(Segment)", "write": "MapBatches(commit_rows)"}
+VICTIMS = ("ground", "segment", "write", "driver", "node", "merge")
+TITLES = {
+    "ground": "MapBatches(Ground)",
+    "segment": "MapBatches(Segment)",
+    "write": "MapBatches(commit_rows)",
+    "merge": "ray::_merge",
+}
+PARTS = 4
 
 
 @dataclass
@@ -31,6 +39,7 @@ class Outcome:
     starts: int
     rows: dict[tuple[str, str, int], dict]
     doubled: int
+    """Rows that stood in masks/ more than once, at the end or at any moment."""
 
 
 class Chaos:
@@ -51,7 +60,8 @@ class Chaos:
         self.cluster.shutdown()
 
     def start(self, output: Path) -> subprocess.Popen:
-        command = [sys.executable, str(ROOT / "jobs" / "annotate.py"), *self.arguments, "--output", str(output)]
+        command = [sys.executable, str(ROOT / "jobs" / "annotate.py"), *self.arguments, "--parts", str(PARTS)]
+        command += ["--output", str(output)]
         environment = {**os.environ, "RAY_ADDRESS": self.cluster.address}
         with (self.folder / f"{output.name}.log").open("ab") as log:
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -64,15 +74,16 @@ class Chaos:
     def disturbed(self, seed: int) -> Outcome:
         chance = random.Random(seed)
         victim, output = VICTIMS[seed % len(VICTIMS)], self.folder / f"run{seed}"
+        reader = Reader(output)
         driver, killed = self.start(output), False
         # videos on storage when the blow falls; grounding runs ahead and is soon over
         wanted = chance.randint(0, 2 if victim == "ground" else 30)
         deadline = time.monotonic() + 600
         while driver.poll() is None and time.monotonic() < deadline:
-            if not killed and _committed(output) >= wanted:
-                time.sleep(chance.random() * 0.3)
+            if not killed and (victim == "merge" or _committed(output) >= wanted):
+                time.sleep(0 if victim == "merge" else chance.random() * 0.3)
                 killed = self._kill(victim, driver)
-            time.sleep(0.02)
+            time.sleep(0.002 if victim == "merge" else 0.1)
         starts = 1
         while driver.wait(timeout=60) != 0 and starts < 4:
             driver = self.start(output)
@@ -80,7 +91,7 @@ class Chaos:
             starts += 1
         assert driver.returncode == 0, (self.folder / f"{output.name}.log").read_text()[-3000:]
         rows, doubled = read_rows(output)
-        return Outcome(victim, killed, starts, rows, doubled)
+        return Outcome(victim, killed, starts, rows, max(doubled, reader.stop()))
 
     def _kill(self, victim: str, driver: subprocess.Popen) -> bool:
         if victim == "driver":
@@ -97,8 +108,36 @@ class Chaos:
         return False
 
 
+class Reader:
+    """Looks at ``masks/`` all the time, as somebody does who reads a dataset that is being written."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._most = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def stop(self) -> int:
+        """The most rows that were ever there more than once."""
+        self._over.set()
+        self._thread.join()
+        return self._most
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            keys = [key for path in (self._output / "masks").glob("*.parquet") for key in _keys(path)]
+            self._most = max(self._most, len(keys) - len(set(keys)))
+
+
+def _keys(path: Path) -> list[tuple[str, str, int]]:
+    """Keys of a file's rows; a file that is replaced meanwhile is read as it was."""
+    table = pq.read_table(path, columns=["video_id", "expression_id", "object_id"])
+    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
 def _committed(output: Path) -> int:
-    return sum(1 for _ in (output / "masks").glob("*.parquet")) if (output / "masks").is_dir() else 0
+    return len(statuses(str(output)))
 
 
 def read_rows(output: Path) -> tuple[dict[tuple[str, str, int], dict], int]:

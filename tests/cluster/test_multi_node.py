@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cluster_files import ROOT
 
+from pipeline.dataset.state import statuses
 from pipeline.engine.metrics import METRICS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -74,11 +75,11 @@ def test_a_run_that_gains_and_loses_a_node_ends_complete(cluster, manifest, untr
     doomed = add_gpu_node(cluster, "L4")
     job = start(manifest, untrained, output, cluster.address, "--ground-on", "A100", "--segment-on", "L4")
     try:
-        wait_for(lambda: len(list((output / "masks").glob("*.parquet"))) >= 2, job)
+        wait_for(lambda: len(statuses(str(output))) >= 2, job)
         # the only node that segmenters may use goes, another one has come: only there can the run go on
         add_gpu_node(cluster, "L4")
         cluster.remove_node(doomed, allow_graceful=False)
-        done_before = len(list((output / "masks").glob("*.parquet")))
+        done_before = len(statuses(str(output)))
         seen = scrape(cluster, job)
         text = job.communicate(timeout=PATIENCE_S)[0]
     finally:

@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import areas_and_bboxes, encode_masks
-from pipeline.schema import MaskRow
+from pipeline.schema import MASKS_SCHEMA, MaskRow
 
 KEY, SECRET = "test-key-id", "test-secret-value"
 
@@ -49,6 +50,17 @@ def build_row(video_id="clip", expression_id="0", object_id=0, *, frames=4, seed
 def make_row():
     """A function that makes rows."""
     return build_row
+
+
+def damage_masks(path):
+    """Change one byte in the middle of the masks of a Parquet file: only a checksum shows it. Returns the content."""
+    column = pq.ParquetFile(path).metadata.row_group(0).column(MASKS_SCHEMA.names.index("masks") + 1)
+    assert column.path_in_schema == "masks.list.element.counts"
+    first = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[first + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    return bytes(content)
 
 
 def free_port():

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import DatasetWriter, decode_masks, encode_masks
-from pipeline.dataset.shared import shared_from_metadata
-from pipeline.dataset.writer import file_name
+from pipeline.dataset.files import BrokenFileError
+from pipeline.dataset.layout import video_file
+from pipeline.dataset.notes import notes_from_metadata
 from pipeline.errors import StorageError
 from pipeline.schema import MASKS_SCHEMA, Expression, VideoTask, failed_rows
+from tests.dataset.conftest import damage_masks
 
 
 @pytest.fixture
@@ -84,10 +86,10 @@ def test_the_note_on_shared_tracks_goes_with_its_rows(out, make_row):
     writer = DatasetWriter(str(out))
     writer.commit([make_row(expression_id=e) for e in "0123"], {("1", 0): ("0", 0), ("2", 0): ("0", 0)})
     writer.commit([make_row(expression_id="1"), make_row(expression_id="4")], {("4", 0): ("1", 0)})
-    note = shared_from_metadata(pq.read_schema(only_file(out)).metadata)
+    note = notes_from_metadata(pq.read_schema(only_file(out)).metadata)["clip"].shared
     assert note == {("2", 0): ("0", 0), ("4", 0): ("1", 0)}
     writer.commit([make_row(expression_id=e) for e in "24"])
-    assert shared_from_metadata(pq.read_schema(only_file(out)).metadata) == {}
+    assert notes_from_metadata(pq.read_schema(only_file(out)).metadata) == {}
 
 
 def test_the_order_of_commits_does_not_show(tmp_path, make_row):
@@ -101,12 +103,20 @@ def test_the_order_of_commits_does_not_show(tmp_path, make_row):
     assert contents[0] == contents[1]
 
 
-def test_a_broken_file_is_written_anew(out, make_row, caplog):
-    target = out / "masks" / file_name("clip")
+def test_a_broken_file_is_not_replaced(out, make_row):
+    target = out / video_file("clip")
     target.write_bytes(b"PAR1 cut short")
-    DatasetWriter(str(out)).commit([make_row()])
-    assert len(stored(out)) == 1
-    assert target.name in caplog.text
+    with pytest.raises(BrokenFileError, match=rf"{target.name}: does not read back"):
+        DatasetWriter(str(out)).commit([make_row()])
+    assert target.read_bytes() == b"PAR1 cut short"
+
+
+def test_damage_is_not_carried_into_a_new_file(out, make_row):
+    """Only a checksum of a page shows it."""
+    DatasetWriter(str(out)).commit([make_row(frames=400)])
+    damage_masks(only_file(out))
+    with pytest.raises(BrokenFileError, match="does not read back"):
+        DatasetWriter(str(out)).commit([make_row(expression_id="1")])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +135,7 @@ def test_hostile_ids_decide_no_path(out, make_row, video_id):
 
 
 def test_equal_slugs_are_different_files():
-    names = {file_name(video_id) for video_id in ["a/b", "a-b", "a:b", "a b", "A/b", "v" * 100, "v" * 101]}
+    names = {video_file(video_id) for video_id in ["a/b", "a-b", "a:b", "a b", "A/b", "v" * 100, "v" * 101]}
     assert len(names) == 7
 
 

@@ -87,5 +87,5 @@ def test_shared_tracks_are_found_the_way_the_card_says(tmp_path, make_row, monke
     code = (tmp_path / "out" / "README.md").read_text().split("## Shared tracks")[1].split("```python\n")[1]
     ((_, note),) = eval(code.split("```")[0].strip(), {"duckdb": duckdb}).fetchall()
     assert json.loads(note) == [
-        {"expression_id": "1", "object_id": 0, "track_of": {"expression_id": "0", "object_id": 0}}
+        {"video_id": "a", "expression_id": "1", "object_id": 0, "track_of": {"expression_id": "0", "object_id": 0}}
     ]

@@ -6,11 +6,13 @@ import random
 
 import pytest
 
-from pipeline.dataset import OutputDirectory
+from pipeline.dataset import MaskDataset, OutputDirectory
 from pipeline.dataset.identity import identity_hash
-from pipeline.dataset.writer import file_name
+from pipeline.dataset.layout import part_file
+from pipeline.dataset.state import statuses
 from pipeline.errors import StorageError, UsageError
 from pipeline.schema import Expression, Status, VideoTask, failed_rows
+from tests.dataset.conftest import damage_masks
 
 IDENTITY = {"model": "3f2a", "num_keyframes": 5, "procedure": "sa2va-i"}
 
@@ -43,7 +45,8 @@ def test_a_run_from_nothing_to_finished(tmp_path, make_row):
     assert run["counts"] == {"videos": 2, "expressions": 3, "rows": 4, "ok": 1, "no_object": 1, "failed": 1}
     assert (run["state"], run["manifest"], run["timings"]) == ("finished", "clips.jsonl", {"seconds": 1.5})
     assert run["identity"]["num_keyframes"] == 5
-    assert not list((tmp_path / "new/out/_state").iterdir())
+    assert [path.name for path in (tmp_path / "new/out/_state").iterdir()] == ["owner.json"]
+    assert [path.name for path in (tmp_path / "new/out/masks").iterdir()] == ["part-00000-of-00001.parquet"]
 
 
 def test_a_start_that_finds_nothing_to_do_keeps_what_the_last_work_took(tmp_path, make_row):
@@ -97,36 +100,71 @@ def test_tuples_and_lists_are_one_identity(tmp_path):
     begin(tmp_path, {"size": [1, 2]}).release()
 
 
+def written(url, make_row):
+    """The file of an output that holds video a."""
+    with begin(url) as output:
+        output.commit([make_row("a", "0", frames=300), make_row("a", "1", frames=300)])
+        output.finish({})
+    return url / part_file(0, 1)
+
+
 def test_a_broken_file_is_named_and_done_again(tmp_path, make_row, caplog):
+    broken = written(tmp_path, make_row)
+    broken.write_bytes(broken.read_bytes()[:-20])
     with begin(tmp_path) as output:
-        output.commit([make_row("a", "0"), make_row("a", "1")])
-        broken = tmp_path / "masks" / file_name("a")
-        broken.write_bytes(broken.read_bytes()[:-20])
         with caplog.at_level(logging.WARNING):
             assert output.remaining([TASKS[0]], retry_failed=False) == [TASKS[0]]
         assert broken.name in caplog.text
         output.commit([make_row("a", "0"), make_row("a", "1")])
         assert output.remaining([TASKS[0]], retry_failed=False) == []
+        output.finish({})
+    assert len(MaskDataset(str(tmp_path))) == 2
 
 
 def test_damage_anywhere_in_a_file_is_found_or_harmless(tmp_path, make_row):
+    file = written(tmp_path, make_row)
+    content = file.read_bytes()
+    generator = random.Random(0)
+    found = 0
+    for _ in range(300):
+        damaged = bytearray(content[: generator.choice([len(content), generator.randrange(len(content))])])
+        for _ in range(3):
+            damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+        file.write_bytes(damaged)
+        done = statuses(str(tmp_path))
+        assert done in ({}, {"a": {"0": "ok", "1": "ok"}})
+        found += not done
+    assert found > 100
+
+
+def test_damaged_masks_are_found_before_their_file_is_written_anew_and_done_again(tmp_path, make_row, caplog):
+    file = written(tmp_path, make_row)
     with begin(tmp_path) as output:
-        output.commit([make_row("a", "0"), make_row("a", "1")])
-        file = tmp_path / "masks" / file_name("a")
-        content = file.read_bytes()
-        generator = random.Random(0)
-        found = 0
-        for _ in range(300):
-            damaged = bytearray(content[: generator.choice([len(content), generator.randrange(len(content))])])
-            for _ in range(3):
-                damaged[generator.randrange(len(damaged))] = generator.randrange(256)
-            file.write_bytes(damaged)
-            done = output.done()
-            assert done in ({}, {"a": {"0": "ok", "1": "ok"}})
-            found += not done
-        assert found > 150
-        output.commit([make_row("a", "0"), make_row("a", "1")])
-        assert output.done() == {"a": {"0": "ok", "1": "ok"}}
+        output.commit([make_row("d", "0")])
+        output.finish({})
+    content = damage_masks(file)
+    tasks = [task("a", "0", "1", "2"), task("d", "0")]
+    with begin(tmp_path) as output:
+        assert output.remaining(tasks, retry_failed=False) == tasks
+        assert "2 videos" in caplog.text
+        assert (tmp_path / "_state" / "damaged" / file.name).read_bytes() == content
+        output.commit([make_row("a", expression_id) for expression_id in "012"])
+        output.commit([make_row("d", "0")])
+        output.finish({})
+    assert [record.row.video_id for record in MaskDataset(str(tmp_path))] == ["a", "a", "a", "d"]
+
+
+def test_damage_that_only_merging_meets_ends_the_run_and_the_next_one_does_it_again(tmp_path, make_row, monkeypatch):
+    file = written(tmp_path, make_row)
+    monkeypatch.setattr("pipeline.dataset.output.CHECKED_BYTES", 0)
+    damage_masks(file)
+    with begin(tmp_path) as output:
+        assert output.remaining([TASKS[0], TASKS[1]], retry_failed=False) == [TASKS[1]]
+        output.commit([make_row("b/c", "0")])
+        with pytest.raises(StorageError, match=rf"{file.name}: does not read back.*2 expressions of 1 videos"):
+            output.finish({})
+    with begin(tmp_path) as output:
+        assert output.remaining([TASKS[0], TASKS[1]], retry_failed=False) == [TASKS[0]]
 
 
 def test_leftovers_of_a_killed_writer_are_cleaned_and_never_read(tmp_path, make_row):

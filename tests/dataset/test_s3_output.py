@@ -127,7 +127,9 @@ def test_columns_of_a_large_file_are_fetched_alone(faulty_s3, make_row):
     url, proxy = faulty_s3
     proxy.share = 0
     rows = [make_row("big", str(index), frames=2500, seed=index) for index in range(20)]
-    OutputDirectory(url).commit(rows)
+    with OutputDirectory(url, lock=quick_lock(url)) as output:
+        output.begin(identity={}, description={})
+        output.commit(rows)
     (file,) = storage.list_files(f"{url}/masks")
     assert file.size_bytes > 2**20
     proxy.sent_bytes = proxy.requests = 0

@@ -11,8 +11,8 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.dataset import DatasetWriter
-from pipeline.dataset.shared import shared_from_metadata
-from pipeline.dataset.writer import file_name
+from pipeline.dataset.layout import video_file
+from pipeline.dataset.notes import notes_from_metadata
 from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.locate import pin_model
@@ -55,17 +55,17 @@ def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | No
     (output / "masks").mkdir(parents=True)
     written = commit_rows(segmented, DatasetWriter(str(output)))
     assert written.column("fatal").to_pylist() == [None]
-    return output / "masks" / file_name("clip")
+    return output / video_file("clip")
 
 
 def test_the_file_says_which_rows_share_a_track(untrained: Path, clips: Path, tmp_path: Path) -> None:
     merged = segment(untrained, clips, tmp_path / "merged", 0.5)
-    assert shared_from_metadata(pq.read_schema(merged).metadata)["e1", 0] == ("e0", 0)
+    assert notes_from_metadata(pq.read_schema(merged).metadata)["clip"].shared["e1", 0] == ("e0", 0)
     masks: pa.ChunkedArray = pq.read_table(merged).column("masks")
     assert masks[0] == masks[1]
     assert any(masks[0].as_py())
     apart = segment(untrained, clips, tmp_path / "apart", None)
-    assert shared_from_metadata(pq.read_schema(apart).metadata) == {}
+    assert notes_from_metadata(pq.read_schema(apart).metadata)["clip"].shared == {}
     alone = pq.read_table(apart).column("masks")
     assert alone[0] == masks[0], "the first of those that share keeps its own masks"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from pipeline.errors import UsageError
-from pipeline.model.procedure import PROCEDURES, Procedure
+from pipeline.model.procedure import MAX_OBJECTS_PER_EXPRESSION, PROCEDURES, Procedure
 from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION, check_prompt
 from pipeline.settings import NOT_NEGATIVE, POSITIVE, Option, Rule, at_least, check_settings
 
@@ -134,6 +134,9 @@ class MaskSettings:
     """Annotate every Nth frame."""
     max_frames: Count | None = None
     """Annotate at most N frames of a video."""
+    max_objects_per_expression: Count = MAX_OBJECTS_PER_EXPRESSION
+    """Objects of one answer to keep at most; more than this is a model that repeats itself. A row whose answer had
+    more says so in its error column."""
     merge_tracks: (
         Annotated[float, Rule(lambda iou: 0 < iou <= 1, "an IoU above 0 and at most 1"), Option("IOU")] | None
     ) = None

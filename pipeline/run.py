@@ -33,8 +33,8 @@ from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.workload import measure
 from pipeline.errors import PipelineError, StorageError, UsageError
 from pipeline.manifest import read_tasks
+from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
-from pipeline.model.checkpoint.weights import fingerprint
 from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.schema import VideoTask

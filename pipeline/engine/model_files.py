@@ -9,8 +9,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import CheckpointError, PipelineError
+from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, find_model
-from pipeline.model.checkpoint.weights import fingerprint
 
 LOST = (
     ray.exceptions.NodeDiedError,

@@ -12,11 +12,9 @@ from pipeline.model.checkpoint.names import grounder_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, load
 from pipeline.model.families.base import ImageTokens, ModelConfig, Pictures
 from pipeline.model.language import Reply, ReplyReader
+from pipeline.model.procedure import MAX_OBJECTS_PER_EXPRESSION
 from pipeline.model.prompt import DEFAULT_PROMPT
 from pipeline.model.sam2.fast_linear import use_fast_linear
-
-MAX_OBJECTS = 20
-"""Objects that one expression may name. A reply that loops would otherwise give hundreds of tracks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ class Grounder(nn.Module):
         self.text_hidden_fcs = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.grounding.d_model)
         )
-        self.max_objects = MAX_OBJECTS
+        self.max_objects = MAX_OBJECTS_PER_EXPRESSION
         self.replies: ReplyReader
 
     @classmethod

@@ -6,6 +6,9 @@ from typing import Literal
 from pipeline.errors import UsageError
 from pipeline.video.keyframes import first_keyframes, uniform_keyframes
 
+MAX_OBJECTS_PER_EXPRESSION = 20
+"""Objects that one expression may name. A reply that loops would otherwise give hundreds of tracks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Procedure:

@@ -45,6 +45,7 @@ class Ground:
             self.grounder = Grounder.from_checkpoint(
                 files, model, device_of=lambda _: device, dtype=dtype, prompt_text=prompt_text
             )
+        self.grounder.max_objects = config.max_objects_per_expression
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -42,8 +42,8 @@ def run(options: Options) -> int:
     import torch
 
     from pipeline.errors import UsageError
+    from pipeline.model.checkpoint.fingerprint import fingerprint
     from pipeline.model.checkpoint.locate import fetch_model, pin_model
-    from pipeline.model.checkpoint.weights import fingerprint
     from pipeline.workshop.nano.ranking import (
         RankedTrack,
         collect_tracks,

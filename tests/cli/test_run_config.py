@@ -153,3 +153,4 @@ def test_an_output_is_bound_to_what_it_was_bound_to_before(tmp_path: Path) -> No
         "max_frames": None,
     }
     assert _config(tmp_path, merge_tracks=1).identity("f")["merge_tracks"] == 1.0
+    assert _config(tmp_path, max_objects_per_expression=7).identity("f")["max_objects_per_expression"] == 7

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import fetch_model, pin_model
-from pipeline.model.checkpoint.weights import fingerprint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -1,7 +1,8 @@
 """A Sa2VA checkpoint and Meta's SAM 2 weights become a Sa2VA-i checkpoint.
 
 Sa2VA replaced SAM 2's mask decoder by a fine-tuned one. Sa2VA-i has both: the fine-tuned one under a name of its own,
-the original one in its old place. Everything else is copied bit for bit, one file at a time.
+the original one in its old place. Everything else is copied bit for bit (or, on request, cast to another
+type), one file at a time.
 """
 
 import json
@@ -29,7 +30,7 @@ DECODER = SAM2_PREFIX + "sam_mask_decoder."
 _META_DECODER = "sam_mask_decoder."
 
 
-def convert(sa2va: Path, sam2: Path, output: Path) -> None:
+def convert(sa2va: Path, sam2: Path, output: Path, *, dtype: torch.dtype | None = None) -> None:
     """Write the Sa2VA-i checkpoint made of ``sa2va`` and the mask decoder in ``sam2``.
 
     The original decoder keeps the type it has in ``sam2`` (float32), as in the published checkpoints.
@@ -38,6 +39,9 @@ def convert(sa2va: Path, sam2: Path, output: Path) -> None:
         sa2va: Directory of a Sa2VA checkpoint, one file or sharded.
         sam2: Meta's ``sam2_hiera_large.pt``; nothing in it is executed.
         output: Directory to make. It appears under this name only once it is complete.
+        dtype: Type to store the vision tower and the language model in; ``None`` keeps theirs. bfloat16 halves the
+            disk a float32 checkpoint takes and gives the same masks in a bfloat16 run, which casts them anyway. SAM 2
+            keeps the type it has, since it is loaded as float32 in every run.
 
     Raises:
         UsageError: ``output`` exists, or ``sa2va`` is a Sa2VA-i checkpoint already.
@@ -50,26 +54,26 @@ def convert(sa2va: Path, sam2: Path, output: Path) -> None:
     if any(key.startswith(MODIFIED) for key in files.file_of):
         raise UsageError(f"{sa2va}: is a Sa2VA-i checkpoint already (it has {MODIFIED}*)")
     original = _original_decoder(files, sam2)
-    place = output.with_name(f".{output.name}-{os.getpid()}.tmp")
+    folder = output.with_name(f".{output.name}-{os.getpid()}.tmp")
     try:
-        place.mkdir(parents=True)
-        _write(files, original, place)
-        check_checkpoint(place)
-        place.rename(output)
+        folder.mkdir(parents=True)
+        _write(files, original, folder, dtype)
+        check_checkpoint(folder)
+        folder.rename(output)
     except OSError as error:
         raise CheckpointError(f"{output}: cannot be written ({error})") from error
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write(files: CheckpointFiles, original: Mapping[str, Tensor], place: Path) -> None:
-    _copy_companions(files, place)
+def _write(files: CheckpointFiles, original: Mapping[str, Tensor], folder: Path, dtype: torch.dtype | None) -> None:
+    _copy_companions(files, folder)
     written: dict[str, int] = {}
     for path in sorted(set(files.file_of.values())):
         log.info("converting %s", path.name)
-        written |= _convert_file(path, original, place / path.name)
+        written |= _convert_file(path, original, folder / path.name, dtype)
     if (files.directory / INDEX_NAME).is_file():
-        _write_index(files.directory / INDEX_NAME, written, place / INDEX_NAME)
+        _write_index(files.directory / INDEX_NAME, written, folder / INDEX_NAME)
 
 
 def _original_decoder(files: CheckpointFiles, sam2: Path) -> dict[str, Tensor]:
@@ -111,13 +115,17 @@ def _read_pt(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _convert_file(path: Path, original: Mapping[str, Tensor], target: Path) -> dict[str, int]:
+def _convert_file(
+    path: Path, original: Mapping[str, Tensor], target: Path, dtype: torch.dtype | None
+) -> dict[str, int]:
     """Copy one weights file; returns the bytes of each tensor written."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {}
         for key in file.keys():  # noqa: SIM118 - not a mapping
             tensor = file.get_tensor(key)
+            if dtype is not None and tensor.is_floating_point() and not key.startswith(SAM2_PREFIX):
+                tensor = tensor.to(dtype)
             if key.startswith(DECODER):
                 # the two decoders side by side, in the file that held the one
                 tensors[MODIFIED + key.removeprefix(DECODER)] = tensor
@@ -139,9 +147,9 @@ def _write_index(source: Path, written: Mapping[str, int], target: Path) -> None
     target.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _copy_companions(files: CheckpointFiles, place: Path) -> None:
+def _copy_companions(files: CheckpointFiles, folder: Path) -> None:
     """Everything but the weights: configuration, tokenizer, licence and so on."""
     weights = set(files.file_of.values()) | {files.directory / INDEX_NAME}
     for path in sorted(files.directory.iterdir()):
         if path.is_file() and path not in weights:
-            shutil.copyfile(path, place / path.name)
+            shutil.copyfile(path, folder / path.name)

@@ -17,8 +17,8 @@ from pipeline.storage import scrub
 log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SA2VA_I_CACHE"
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
-"""What is fetched of a model: configuration, weights, tokenizer. Never code, never pickles."""
+MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What is fetched of a model: configuration, weights, tokenizer, chat template. Never code, never pickles."""
 
 
 def cache_directory() -> Path:

@@ -1,6 +1,5 @@
 """Checkpoint files on disk: find the tensors, stream them into modules, write them back."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -81,32 +80,32 @@ class CheckpointFiles:
 def load(
     module: nn.Module,
     files: CheckpointFiles,
-    placements: Mapping[str, TensorMapping],
+    mappings: Mapping[str, TensorMapping],
     *,
     dtype: torch.dtype,
     device_of: Callable[[str], torch.device],
 ) -> None:
-    """Fill ``module`` (built without storage) with the tensors of ``placements``, cast to ``dtype``.
+    """Fill ``module`` (built without storage) with the tensors of ``mappings``, cast to ``dtype``.
 
     Args:
         module: Its parameters may be on the meta device; they are replaced.
         files: The checkpoint.
-        placements: Published name to where it goes.
+        mappings: Published name to where it goes.
         dtype: Type the parameters get.
         device_of: Device for one of the module's parameter names.
 
     Raises:
         CheckpointError: as :func:`check_fits`, before anything is read.
     """
-    check_fits(module, files, placements)
-    for key, tensor in files.tensors(placements, lambda key: device_of(placements[key].targets[0])):
-        place = placements[key]
-        for name, part in zip(place.targets, place.split(tensor), strict=True):
+    check_fits(module, files, mappings)
+    for key, tensor in files.tensors(mappings, lambda key: device_of(mappings[key].targets[0])):
+        mapping = mappings[key]
+        for name, part in zip(mapping.targets, mapping.split(tensor), strict=True):
             _assign(module, name, part.to(device=device_of(name), dtype=dtype).contiguous())
 
 
-def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[str, TensorMapping]) -> None:
-    """Check names and shapes of ``placements`` against ``module``, reading nothing but the files' headers.
+def check_fits(module: nn.Module, files: CheckpointFiles, mappings: Mapping[str, TensorMapping]) -> None:
+    """Check names and shapes of ``mappings`` against ``module``, reading nothing but the files' headers.
 
     Raises:
         CheckpointError: a tensor has no place or another shape, or a parameter would be left without a value.
@@ -114,8 +113,8 @@ def check_fits(module: nn.Module, files: CheckpointFiles, placements: Mapping[st
     slots = {**dict(module.named_parameters()), **_persistent_buffers(module)}
     shapes = files.shapes()
     empty = set(slots)
-    for key, place in placements.items():
-        for name, shape in _part_shapes(place, shapes[key]).items():
+    for key, mapping in mappings.items():
+        for name, shape in _part_shapes(mapping, shapes[key]).items():
             if name not in slots:
                 raise CheckpointError(f"{files.file_of[key]}: {key} has no place in the model of config.json")
             if shape != slots[name].shape:
@@ -140,36 +139,14 @@ def save_checkpoint(
 ) -> None:
     """Write ``config.json`` and ``model.safetensors`` in the published layout and names (no tokenizer files)."""
     state = {**grounder.state_dict(), **segmenter.state_dict()}
-    placements = published_names(config_of(config), list(grounder.state_dict()), list(segmenter.state_dict()))
+    mappings = published_names(config_of(config), list(grounder.state_dict()), list(segmenter.state_dict()))
     tensors = {
-        key: place.join([state[name] for name in place.targets]).to(dtype).cpu().contiguous()
-        for key, place in placements.items()
+        key: mapping.join([state[name] for name in mapping.targets]).to(dtype).cpu().contiguous()
+        for key, mapping in mappings.items()
     }
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-
-
-def fingerprint(directory: Path) -> str:
-    """A hash that identifies a checkpoint's contents, cheap enough for 50 GB.
-
-    Small files count whole; of each weight file its size, header, and 64 KiB out of every 32 MiB.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.suffix not in {".json", ".safetensors", ".model", ".txt"}:
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if path.suffix != ".safetensors":
-                digest.update(file.read())
-                continue
-            digest.update(file.read(1 << 20))
-            for offset in range(1 << 20, size, 32 << 20):
-                file.seek(offset)
-                digest.update(file.read(64 << 10))
-    return digest.hexdigest()
 
 
 def _open(path: Path, device: str = "cpu") -> "safe_open":
@@ -184,15 +161,15 @@ def _tensor_names(path: Path) -> list[str]:
         return list(file.keys())
 
 
-def _part_shapes(place: TensorMapping, shape: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
+def _part_shapes(mapping: TensorMapping, shape: tuple[int, ...]) -> dict[str, tuple[int, ...] | None]:
     """Shape of each part a tensor of ``shape`` is cut into; none where it cannot be cut."""
     try:
-        parts = place.split(torch.empty(shape, device="meta"))
+        parts = mapping.split(torch.empty(shape, device="meta"))
     except RuntimeError:  # not a multiple of the heads
         parts = ()
-    if len(parts) != len(place.targets):
-        return dict.fromkeys(place.targets)
-    return {name: tuple(part.shape) for name, part in zip(place.targets, parts, strict=True)}
+    if len(parts) != len(mapping.targets):
+        return dict.fromkeys(mapping.targets)
+    return {name: tuple(part.shape) for name, part in zip(mapping.targets, parts, strict=True)}
 
 
 def _persistent_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -23,6 +23,13 @@ from pipeline.video.frames import FrameSource
 IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - a word of the vocabulary
 CONTROL_TOKENS = ("<img>", "</img>", IMAGE_TOKEN, "[SEG]")
 LANGUAGE_MODELS = ("qwen2", "internlm2")
+_NOT_ARCHITECTURE = frozenset(
+    {
+        *("attn_implementation", "architectures", "torch_dtype", "transformers_version", "torchscript"),
+        *("use_cache", "return_dict", "output_attentions", "output_hidden_states"),
+    }
+)
+"""Entries of a published ``llm_config`` that say how some program ran the model, not what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,7 @@ class InternVL(ModelFamily):
         values = config.language
         if values["model_type"] == "internlm2":
             return _with_sdpa(LlamaForCausalLM, _internlm2_as_llama(values))
-        own = {k: v for k, v in values.items() if k not in {"attn_implementation", "architectures", "torch_dtype"}}
+        own = {k: v for k, v in values.items() if k not in _NOT_ARCHITECTURE}
         return _with_sdpa(Qwen2ForCausalLM, Qwen2Config(**own))
 
     def load_tokenizer(self, directory: Path, config: InternVLConfig) -> Tokenizer:

@@ -13,8 +13,8 @@ import pytest
 from pipeline.errors import CheckpointError, PipelineError
 from pipeline.model.checkpoint import fetch_url
 from pipeline.model.checkpoint.fetch_once import fetch_once
+from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import fetch_model, find_model, pin_model
-from pipeline.model.checkpoint.weights import fingerprint
 from pipeline.model.sa2va import check_checkpoint
 
 CLOSED = "http://127.0.0.1:9"  # the discard port: nothing listens there

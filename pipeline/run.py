@@ -4,34 +4,29 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
 from pipeline.config import RunConfig, splitting
 from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
-from pipeline.dataset.writer import DatasetWriter
 from pipeline.engine import cluster
-from pipeline.engine.attempts import AttemptLedger
 from pipeline.engine.count import count_frames
-from pipeline.engine.feed import one_block_each
+from pipeline.engine.graph import run_graph
 from pipeline.engine.merging import merge_on_cluster
 from pipeline.engine.metrics import RunMetrics
-from pipeline.engine.model_files import OFFLINE, fetch_on_nodes
-from pipeline.engine.placement import WRITE_CPUS, Placement, Pool, place_within
+from pipeline.engine.model_files import fetch_on_nodes
+from pipeline.engine.placement import Placement, place_within
 from pipeline.engine.progress import Progress, duration
 from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
+from pipeline.engine.stage import Stage
 from pipeline.engine.workload import measure
-from pipeline.errors import PipelineError, StorageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.manifest import read_tasks
 from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
@@ -41,15 +36,15 @@ from pipeline.schema import VideoTask
 from pipeline.stages.ground import Ground
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
-from pipeline.stages.write import commit_rows
+from pipeline.stages.write import Write
 from pipeline.storage import MissingFileError, absolute, read_bytes, scrub
 
 log = logging.getLogger(__name__)
 
 _WORKING_DIR_COPY = "/working_dir_files/"
 """In the path of what Ray unpacks for ``ray job submit --working-dir``."""
-VIDEOS_IN_FLIGHT = 2
-"""Videos handed to a worker ahead of time, so that it never waits for the next one."""
+PIPELINE: tuple[type[Stage], ...] = (Ground, Segment, Write)
+"""What every video goes through, in this order."""
 
 
 @dataclass(frozen=True)
@@ -108,19 +103,20 @@ def annotate(
             placement = place_within(
                 config.placement_timeout_s if may_grow else 0.0,
                 config,
+                {stage.name: stage.pool for stage in PIPELINE if stage.pool},
                 cluster.resources_of_nodes,
                 request=cluster.request_resources,
-                say=say,
+                report=say,
             )
             say(str(placement))
-            only_gpus = bool(placement.ground.gpus and placement.segment.gpus)
-            fetch_on_nodes(model, model_fingerprint, only_gpus=only_gpus, say=say)
+            fetch_on_nodes(model, model_fingerprint, only_gpus=placement.only_gpus, say=say)
             settings = WorkerSettings(
                 config=config,
                 model=model,
                 threads=placement.threads,
                 on_cpu=placement.stages_on_cpu,
                 calibration=calibration,
+                writer=output.writer,
             )
             schedule = _schedule(todo, config, placement)
             if schedule.whole:
@@ -130,7 +126,7 @@ def annotate(
             left = Counter(task.video_id for task in schedule.tasks)
             output.merge_by(merge_on_cluster(output.merger))
             output.expect(schedule.tasks)
-            for row in run_graph(schedule, settings, placement, output.writer):
+            for row in run_graph(PIPELINE, tasks_table(schedule.tasks), settings, placement):
                 output.committed(row["video_id"])
                 left[row["video_id"]] -= 1
                 completes = not left[row["video_id"]]
@@ -187,82 +183,13 @@ def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
 
 def _schedule(todo: list[VideoTask], config: RunConfig, placement: Placement) -> Schedule:
     """Long videos first and, where that pays, in parts; as the manifest has them where one worker does them all."""
-    segmenters, split = placement.segment.most, splitting(config.split_expressions)
+    segmenters, split = placement.pools[Segment.name].most, splitting(config.split_expressions)
     if config.merge_tracks is not None:
         split = "off"  # objects are compared across all expressions of a video
     many = segmenters > 1
     frames = count_frames(todo, config) if many else [None] * len(todo)
     made = make_schedule(todo, frames, segmenters=segmenters, split=split)
     return made if many or made.whole else Schedule(tasks=todo, whole={})
-
-
-def run_graph(
-    schedule: Schedule, settings: WorkerSettings, placement: Placement, writer: DatasetWriter
-) -> Iterator[dict[str, Any]]:
-    """The graph on Ray Data; yields one row of WRITTEN_SCHEMA per task once its rows are on storage."""
-    configure_data()
-    # beside the driver: on another node it would forget the attempts when that node is lost
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    ledger = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
-    videos = one_block_each(tasks_table(schedule.tasks))
-    grounded = pool_of(videos, Ground, placement.ground, (settings, ledger))
-    segmented = pool_of(grounded, Segment, placement.segment, (settings, ledger))
-    written = segmented.map_batches(
-        commit_rows,  # type: ignore[arg-type]  # Ray types the function without its extra arguments
-        fn_kwargs={"writer": writer},
-        batch_size=1,
-        batch_format="pyarrow",
-        zero_copy_batch=True,
-        num_cpus=WRITE_CPUS,
-    )
-    try:
-        for row in written.iter_rows():
-            if row["fatal"]:
-                raise StorageError(row["fatal"])
-            yield row
-    except ray.exceptions.RayError as error:
-        raise _cause(error) from error
-
-
-def pool_of(videos: Dataset, stage: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:
-    """``videos`` through a pool of actors of ``stage``, one block at a time each, made with ``arguments``."""
-    return videos.map_batches(
-        stage,
-        fn_constructor_args=arguments,
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(
-            min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=VIDEOS_IN_FLIGHT
-        ),
-        # By default every actor takes a whole CPU as well; on small machines two pools would then wait for each other.
-        num_cpus=0,
-        num_gpus=pool.gpus,
-        resources=dict(pool.resources) or None,
-        runtime_env=OFFLINE,
-    )
-
-
-def configure_data() -> None:
-    """Ray Data's settings for this process."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # one video may keep a worker busy for long; a hung one is ended by its decoder's deadline, not by this guard
-    context.execution_no_progress_timeout_s = 24 * 3600
-    # Counting attempts is ours (pipeline.engine.attempts); blocks are never dropped.
-    context.max_errored_blocks = 0
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The error of ours that made Ray give up, if there is one; Ray's own carries it with a stack trace as its text."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, PipelineError) and not isinstance(seen, ray.exceptions.RayError):
-            return seen
-        inner = getattr(seen, "cause", None)
-        seen = inner if isinstance(inner, BaseException) else seen.__cause__
-    return error
 
 
 def versions() -> dict[str, str]:
@@ -275,8 +202,7 @@ def _summary(progress: Progress, seconds: float) -> dict[str, Any]:
     return {
         "timings": {
             "wall_seconds": round(seconds, 3),
-            "ground_seconds": round(progress.ground_seconds, 3),
-            "segment_seconds": round(progress.segment_seconds, 3),
+            **{f"{stage.name}_seconds": round(progress.seconds[stage.name], 3) for stage in PIPELINE if stage.pool},
         },
         "this_run": {
             "videos": progress.done,

@@ -1,13 +1,16 @@
 """Fixtures shared by all rooms: the small model, drawn clips, and running the programs as a user would."""
 
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ if "RAY_TMPDIR" not in os.environ:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other work on two cores, nicer workers would starve
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +46,45 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pipeline.workshop.shapes.demo import write_demo
 
     return write_demo(tmp_path_factory.mktemp("clips"), num_videos=3, num_frames=8, expressions_per_video=2).parent
+
+
+@pytest.fixture(scope="session")
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of one Ray of two CPUs for all tests that can share it; jobs join it by ``RAY_ADDRESS``."""
+    # a temporary folder of its own, so that jobs that start their own cluster do not find this one
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    command = ["start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    command += ["--include-dashboard=false", "--object-store-memory=200000000", f"--temp-dir={folder}"]
+    environment = {**os.environ, "RAY_TMPDIR": folder, "PYTHONPATH": str(ROOT)}
+    ray = Path(sys.executable).with_name("ray")
+    cluster = subprocess.Popen([ray, *command], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run([ray, "status", "--address", address], env=environment, capture_output=True).returncode:
+            assert cluster.poll() is None, "Ray did not start"
+            assert time.monotonic() < deadline, "Ray did not start in time"
+            time.sleep(0.5)
+        yield address
+    finally:
+        for process in [*psutil.Process(cluster.pid).children(recursive=True), cluster]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        cluster.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def shared_ray(ray_address: str) -> Iterator[None]:
+    """This process is connected to the shared Ray."""
+    import ray
+
+    ray.init(address=ray_address, logging_level="WARNING", log_to_driver=False)
+    yield
+    ray.shutdown()
 
 
 def run_job(name: str, *arguments: str, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess:

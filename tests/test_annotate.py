@@ -18,7 +18,7 @@ from tests.conftest import run_job
 
 
 @pytest.fixture(scope="module")
-def run(clips: Path, untrained: Path, tmp_path_factory: pytest.TempPathFactory):
+def run(clips: Path, untrained: Path, ray_address: str, tmp_path_factory: pytest.TempPathFactory):
     """Good clips with everything of :mod:`tests.bad_inputs` between them, annotated once for all tests here."""
     folder = tmp_path_factory.mktemp("annotate")
     shutil.copytree(clips, folder, dirs_exist_ok=True)
@@ -28,7 +28,7 @@ def run(clips: Path, untrained: Path, tmp_path_factory: pytest.TempPathFactory):
     lines = [*good[:half], *(one.line() for one in inputs), *good[half:]]
     (folder / "manifest.jsonl").write_text("".join(lines))
     arguments = ["--manifest", folder / "manifest.jsonl", "--model", untrained, "--output", folder / "out"]
-    result = run_job("annotate", *arguments)
+    result = run_job("annotate", *arguments, RAY_ADDRESS=ray_address)
     return SimpleNamespace(folder=folder, good=len(good), inputs=inputs, result=result, arguments=arguments)
 
 

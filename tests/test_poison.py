@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import ray
 from ray import cloudpickle
 
 import pipeline.run
@@ -31,18 +30,11 @@ class FragileGround(Ground):
         return super()._ground(task)
 
 
-@pytest.fixture(scope="module")
-def local_ray():
-    ray.init(address="local", num_cpus=2, include_dashboard=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.timeout(600)
 def test_poison_is_tried_three_times_then_failed(
-    local_ray, clips: Path, untrained: Path, tmp_path: Path, monkeypatch
+    shared_ray, clips: Path, untrained: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(pipeline.run, "Ground", FragileGround)
+    monkeypatch.setattr(pipeline.run, "PIPELINE", (FragileGround, *pipeline.run.PIPELINE[1:]))
     output = tmp_path / "out"
     config = RunConfig(manifest=str(clips / "manifest.jsonl"), model=str(untrained), output=str(output))
     summary = pipeline.run.annotate(config)

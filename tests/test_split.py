@@ -27,19 +27,19 @@ def assert_same(rows: dict, expected: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def unsplit(clips, untrained, tmp_path_factory):
+def unsplit(clips, untrained, ray_address, tmp_path_factory):
     output = tmp_path_factory.mktemp("unsplit") / "out"
     arguments = ["--manifest", clips / "manifest.jsonl", "--model", untrained]
-    done = run_job("annotate", *arguments, "--split-expressions", "off", "--output", output)
+    done = run_job("annotate", *arguments, "--split-expressions", "off", "--output", output, RAY_ADDRESS=ray_address)
     assert done.returncode == 0, done.stderr
     return arguments, rows_of(output)
 
 
-def test_masks_are_the_same_and_stand_in_one_file(unsplit, tmp_path):
+def test_masks_are_the_same_and_stand_in_one_file(unsplit, ray_address, tmp_path):
     arguments, expected = unsplit
     # more attempts than allowed, were parts of one video counted as one
     options = ["--split-expressions", "1", "--max-attempts", "1", "--segmenters", "2", "--output", tmp_path / "out"]
-    done = run_job("annotate", *arguments, *options)
+    done = run_job("annotate", *arguments, *options, RAY_ADDRESS=ray_address)
     assert done.returncode == 0, done.stderr
     assert "3 long videos are annotated in parts" in done.stdout
     assert "3/3 videos" in done.stdout
@@ -48,7 +48,7 @@ def test_masks_are_the_same_and_stand_in_one_file(unsplit, tmp_path):
     assert not (tmp_path / "out" / "_state" / "staged").exists()
 
 
-def test_a_run_cut_off_within_a_video_goes_on_from_there(unsplit, tmp_path):
+def test_a_run_cut_off_within_a_video_goes_on_from_there(unsplit, ray_address, tmp_path):
     arguments, expected = unsplit
     key = next(iter(expected))
     expression_id = key[1]
@@ -57,7 +57,9 @@ def test_a_run_cut_off_within_a_video_goes_on_from_there(unsplit, tmp_path):
     staged = tmp_path / "out" / staged_name(1, 1, key[0], [expression_id]).path()
     staged.parent.mkdir(parents=True)
     staged.write_bytes(to_parquet([rows_table(marked)], {}))
-    done = run_job("annotate", *arguments, "--split-expressions", "1", "--output", tmp_path / "out")
+    done = run_job(
+        "annotate", *arguments, "--split-expressions", "1", "--output", tmp_path / "out", RAY_ADDRESS=ray_address
+    )
     assert done.returncode == 0, done.stderr
     rows = rows_of(tmp_path / "out")
     assert rows.pop(key) == expected[key] | {"answer": "made before the run was cut off"}

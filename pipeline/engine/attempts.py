@@ -5,11 +5,11 @@ the workers that die.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-
-from pipeline.schema import VideoTask
 
 Key = tuple[str, str, str]
 """Stage, video, and the first expression, since parts of one video are tried at the same time."""
@@ -40,16 +40,16 @@ class Attempts:
         self._stage = stage
         self._limit = limit
 
-    def begin(self, task: VideoTask) -> str | None:
+    def begin(self, row: Mapping[str, Any]) -> str | None:
         """Note an attempt; the message to fail the video with if it has had too many."""
-        number: int = ray.get(self._ledger.begin.remote(self._key(task)))  # type: ignore[assignment]
+        number: int = ray.get(self._ledger.begin.remote(self._key(row)))  # type: ignore[assignment]
         if number <= self._limit:
             return None
         return f"WorkerDied: the {self._stage} worker died {number - 1} times over this video; it was given up"
 
-    def end(self, task: VideoTask) -> None:
+    def end(self, row: Mapping[str, Any]) -> None:
         """Note that the worker survived."""
-        self._ledger.end.remote(self._key(task))
+        self._ledger.end.remote(self._key(row))
 
-    def _key(self, task: VideoTask) -> Key:
-        return self._stage, task.video_id, task.expressions[0].expression_id
+    def _key(self, row: Mapping[str, Any]) -> Key:
+        return self._stage, row["video_id"], row["expression_ids"][0]

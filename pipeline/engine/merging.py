@@ -7,7 +7,7 @@ import ray
 
 from pipeline.dataset.merge import Merged, PartMerger
 from pipeline.dataset.merging import Merge
-from pipeline.engine.placement import WRITE_CPUS
+from pipeline.engine.pools import WRITE_CPUS
 from pipeline.errors import PipelineError, StorageError
 
 log = logging.getLogger(__name__)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ class Progress:
         say: Gets lines of text.
         every_s: Seconds between lines.
         on_update: Gets this object after every video, instead of the lines; a progress bar for example.
+        seconds: Time of all workers of each stage.
     """
 
     videos: int
@@ -27,8 +29,7 @@ class Progress:
     expressions: int = 0
     failed: int = 0
     frames: int = 0
-    ground_seconds: float = 0.0
-    segment_seconds: float = 0.0
+    seconds: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     _said: float = 0.0
     _first: float | None = None
@@ -39,8 +40,7 @@ class Progress:
         self.expressions += row["expressions"]
         self.failed += row["failed"]
         self.frames += row["frames_done"] * completes  # a video's parts have the same frames
-        self.ground_seconds += row["ground_seconds"]
-        self.segment_seconds += row["segment_seconds"]
+        self.seconds.update(dict(row["seconds"]))
         if row["error"]:
             self.say(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}")
         now = time.monotonic()

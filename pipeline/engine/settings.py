@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.config import RunConfig
+from pipeline.dataset.writer import DatasetWriter
 from pipeline.model.checkpoint.locate import PinnedModel
 from pipeline.model.presence import Calibration
 from pipeline.video.frames import FrameSelection, VideoLimits
@@ -23,15 +24,18 @@ class WorkerSettings:
     model: PinnedModel
     """What the worker loads; its node has it, or fetches it."""
     threads: int | None = None
-    """CPU threads of one worker; none leaves the default."""
+    """CPU threads of one worker; ``None`` leaves the default."""
     on_cpu: frozenset[str] = frozenset()
     """Stages without a GPU. On a node that has some they see them all, since Ray hides none from them."""
 
     calibration: Calibration | None = None
     """Weights of the evidence for presence; ``None`` takes the checkpoint's own."""
 
+    writer: DatasetWriter | None = None
+    """Where rows are committed."""
+
     def device(self, stage: str) -> "torch.device":
-        """Where the workers of ``ground`` or ``segment`` compute."""
+        """Where the workers of a stage compute."""
         from pipeline.model.sa2va import resolve_device
 
         return resolve_device("cpu" if stage in self.on_cpu else "auto")

@@ -1,43 +1,36 @@
 """The Ground stage: keyframes and expressions to answers and prompt vectors."""
 
-import logging
-import time
-
 import numpy as np
-import pyarrow as pa
 from ray.actor import ActorHandle
 
-from pipeline.engine.attempts import Attempts
-from pipeline.engine.guard import attempt
-from pipeline.engine.metrics import StageMetrics
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
-from pipeline.logs import log_structured
+from pipeline.engine.stage import PoolSpec, Row, Stage
 from pipeline.manifest.checks import expression_problem
 from pipeline.model.ground import ground_video
 from pipeline.model.grounder import Grounder, Grounding
 from pipeline.model.sa2va import open_checkpoint, resolve_dtype
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
-from pipeline.stages.rows import GroundedVideo, grounded_table, task_of
+from pipeline.stages.rows import GROUNDED_SCHEMA, TASK_SCHEMA, GroundedVideo, grounded_row, task_of
 from pipeline.video.isolated import IsolatedDecoder
 
-log = logging.getLogger(__name__)
 
-
-class Ground:
+class Ground(Stage):
     """One grounding worker: a language model on its device, and a decoder that may be killed."""
 
-    def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
-        log_structured()
+    name = "ground"
+    input_schema = TASK_SCHEMA
+    output_schema = GROUNDED_SCHEMA
+    pool = PoolSpec(worker="grounder", gpu_share=1)
+
+    def __init__(self, settings: WorkerSettings, ledger: ActorHandle | None) -> None:
+        super().__init__(settings, ledger)
         config = settings.config
-        self.settings = settings
         self.procedure = config.resolved_procedure()
-        self.attempts = Attempts(ledger, "ground", config.max_attempts)
-        self.metrics = StageMetrics("ground")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         settings.use_threads(model.grounding.image_size)
-        device = settings.device("ground")
+        device = settings.device(self.name)
         dtype, prompt_text = resolve_dtype(config.dtype, device), config.prompt_template
         if (config.gpus_per_grounder or 0) > 1:
             self.grounder = load_spread(files, model, dtype=dtype, prompt_text=prompt_text)
@@ -48,21 +41,18 @@ class Ground:
         self.grounder.max_objects = config.max_objects_per_expression
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Rows of TASK_SCHEMA to rows of GROUNDED_SCHEMA."""
-        return pa.concat_tables([grounded_table(self._one(task_of(row))) for row in batch.to_pylist()])
+    def process(self, row: Row) -> Row:
+        """See :class:`Stage`: answers and prompt vectors of every expression of a video."""
+        return grounded_row(self._ground(task_of(row)))
 
-    def _one(self, task: VideoTask) -> GroundedVideo:
-        self.metrics.begin()
-        given_up = self.attempts.begin(task)
-        if given_up:
-            return GroundedVideo(task=task, error=given_up)
-        started = time.perf_counter()
-        video = attempt(task.video_id, lambda: self._ground(task), lambda error: GroundedVideo(task=task, error=error))
-        video.seconds = time.perf_counter() - started
-        self.attempts.end(task)
-        self.metrics.end()
-        return video
+    def failed(self, row: Row, message: str) -> Row:
+        """See :class:`Stage`."""
+        return grounded_row(GroundedVideo(task=task_of(row), error=message))
+
+    def close(self) -> None:
+        """End the decoder's process."""
+        if hasattr(self, "decoder"):
+            self.decoder.close()
 
     def _ground(self, task: VideoTask) -> GroundedVideo:
         problems = [expression_problem(expression.text) for expression in task.expressions]

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.engine.stage import SECONDS, Row
 from pipeline.schema import Expression, VideoTask
 
 TASK_SCHEMA = pa.schema(
@@ -29,17 +29,17 @@ GROUNDED_SCHEMA = pa.schema(
         pa.field("seg_probabilities", pa.list_(pa.list_(pa.float64()))),
         pa.field("yes_probabilities", pa.list_(pa.float64())),
         pa.field("notes", pa.list_(pa.string())),
-        pa.field("ground_seconds", pa.float64()),
+        SECONDS,
     ]
 )
 
 SEGMENTED_SCHEMA = pa.schema(
     [
         pa.field("video_id", pa.string()),
+        pa.field("expression_ids", pa.list_(pa.string())),
         pa.field("rows", pa.large_binary()),  # hours of video with many expressions exceed 2 GiB
         pa.field("frames_done", pa.int64()),
-        pa.field("ground_seconds", pa.float64()),
-        pa.field("segment_seconds", pa.float64()),
+        SECONDS,
     ]
 )
 
@@ -51,8 +51,7 @@ WRITTEN_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field("fatal", pa.string()),
         pa.field("frames_done", pa.int64()),
-        pa.field("ground_seconds", pa.float64()),
-        pa.field("segment_seconds", pa.float64()),
+        SECONDS,
     ]
 )
 
@@ -73,7 +72,6 @@ class GroundedVideo:
     """Answers to the presence question."""
     notes: list[str | None] = field(default_factory=list)
     """What to tell a reader about each answer."""
-    seconds: float = 0.0
 
 
 def tasks_table(tasks: Sequence[VideoTask]) -> pa.Table:
@@ -81,7 +79,7 @@ def tasks_table(tasks: Sequence[VideoTask]) -> pa.Table:
     return pa.Table.from_pylist([_task_row(task) for task in tasks], schema=TASK_SCHEMA)
 
 
-def _task_row(task: VideoTask) -> dict[str, Any]:
+def _task_row(task: VideoTask) -> Row:
     return {
         "video_id": task.video_id,
         "video": task.video,
@@ -91,7 +89,7 @@ def _task_row(task: VideoTask) -> dict[str, Any]:
     }
 
 
-def task_of(row: dict[str, Any]) -> VideoTask:
+def task_of(row: Row) -> VideoTask:
     """The task in a row of either schema."""
     pairs = zip(row["expression_ids"], row["expressions"], strict=True)
     return VideoTask(
@@ -102,9 +100,9 @@ def task_of(row: dict[str, Any]) -> VideoTask:
     )
 
 
-def grounded_table(video: GroundedVideo) -> pa.Table:
-    """One row of :data:`GROUNDED_SCHEMA`."""
-    row = _task_row(video.task) | {
+def grounded_row(video: GroundedVideo) -> Row:
+    """A row of :data:`GROUNDED_SCHEMA`, without the seconds."""
+    return _task_row(video.task) | {
         "error": video.error,
         "expression_errors": video.expression_errors,
         "answers": video.answers,
@@ -112,13 +110,11 @@ def grounded_table(video: GroundedVideo) -> pa.Table:
         "seg_probabilities": video.seg_probabilities,
         "yes_probabilities": video.yes_probabilities,
         "notes": video.notes,
-        "ground_seconds": video.seconds,
     }
-    return pa.Table.from_pylist([row], schema=GROUNDED_SCHEMA)
 
 
-def grounded_of(row: dict[str, Any]) -> GroundedVideo:
-    """The inverse of :func:`grounded_table`."""
+def grounded_of(row: Row) -> GroundedVideo:
+    """The inverse of :func:`grounded_row`."""
     return GroundedVideo(
         task=task_of(row),
         error=row["error"],
@@ -128,7 +124,6 @@ def grounded_of(row: dict[str, Any]) -> GroundedVideo:
         seg_probabilities=row["seg_probabilities"],
         yes_probabilities=row["yes_probabilities"],
         notes=row["notes"],
-        seconds=row["ground_seconds"],
     )
 
 

@@ -1,9 +1,7 @@
 """The Segment stage: prompt vectors to masks on every frame."""
 
-import logging
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 from ray.actor import ActorHandle
@@ -11,12 +9,9 @@ from ray.actor import ActorHandle
 from pipeline.dataset.notes import RowKey, VideoNote, notes_to_metadata
 from pipeline.dataset.sources import source_of
 from pipeline.dataset.tables import row_table
-from pipeline.engine.attempts import Attempts
-from pipeline.engine.guard import attempt
-from pipeline.engine.metrics import StageMetrics
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
-from pipeline.logs import log_structured
+from pipeline.engine.stage import PoolSpec, Row, Stage
 from pipeline.model.ground import keyframes_of
 from pipeline.model.presence import Calibration
 from pipeline.model.rows import mask_rows
@@ -26,26 +21,26 @@ from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.model.segment import Track, segment_video
 from pipeline.schema import MaskRow, VideoTask, failed_rows
-from pipeline.stages.rows import SEGMENTED_SCHEMA, GroundedVideo, grounded_of, to_ipc
+from pipeline.stages.rows import GROUNDED_SCHEMA, SEGMENTED_SCHEMA, GroundedVideo, grounded_of, task_of, to_ipc
 from pipeline.video.frames import FrameSource
 from pipeline.video.isolated import IsolatedDecoder
 
-log = logging.getLogger(__name__)
 
-
-class Segment:
+class Segment(Stage):
     """One segmenting worker: SAM 2 on its device, and a decoder that may be killed."""
 
-    def __init__(self, settings: WorkerSettings, ledger: ActorHandle) -> None:
-        log_structured()
+    name = "segment"
+    input_schema = GROUNDED_SCHEMA
+    output_schema = SEGMENTED_SCHEMA
+    pool = PoolSpec(worker="segmenter", gpu_share=3)
+
+    def __init__(self, settings: WorkerSettings, ledger: ActorHandle | None) -> None:
+        super().__init__(settings, ledger)
         config = settings.config
-        self.settings = settings
         self.procedure = config.resolved_procedure()
-        self.attempts = Attempts(ledger, "segment", config.max_attempts)
-        self.metrics = StageMetrics("segment")
         files, model = open_checkpoint(model_on_this_node(settings.model))
         settings.use_threads(model.grounding.image_size)
-        device = settings.device("segment")
+        device = settings.device(self.name)
         self.segmenter = Segmenter.from_checkpoint(
             files, model, device=device, dtype=resolve_dtype(config.dtype, device)
         )
@@ -58,33 +53,25 @@ class Segment:
         )
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Rows of GROUNDED_SCHEMA to rows of SEGMENTED_SCHEMA."""
-        rows = [self._one(grounded_of(row)) for row in batch.to_pylist()]
-        return pa.Table.from_pylist(rows, schema=SEGMENTED_SCHEMA)
+    def process(self, row: Row) -> Row:
+        """See :class:`Stage`: the rows of the dataset for every expression of a video."""
+        video = grounded_of(row)
+        return _segmented_row(video.task, *self._segment(video))
 
-    def _one(self, video: GroundedVideo) -> dict[str, object]:
-        self.metrics.begin()
-        started = time.perf_counter()
-        task = video.task
-        error = video.error or self.attempts.begin(task)
-        if error:
-            made = _made(task, failed_rows(task, error))
-        else:
-            made = attempt(
-                task.video_id,
-                lambda: _made(task, *self._segment(video)),
-                lambda message: _made(task, failed_rows(task, message)),
-            )
-            self.attempts.end(task)
-        self.metrics.end(masks=made.masks)
-        return {
-            "video_id": task.video_id,
-            "rows": made.table,
-            "frames_done": made.frames,
-            "ground_seconds": video.seconds,
-            "segment_seconds": time.perf_counter() - started,
-        }
+    def failed(self, row: Row, message: str) -> Row:
+        """See :class:`Stage`."""
+        task = task_of(row)
+        return _segmented_row(task, failed_rows(task, message))
+
+    def masks_in(self, result: Row) -> int:
+        """See :class:`Stage`."""
+        masks: int = result["masks_done"]
+        return masks
+
+    def close(self) -> None:
+        """End the decoder's process."""
+        if hasattr(self, "decoder"):
+            self.decoder.close()
 
     def _segment(self, video: GroundedVideo) -> tuple[list[MaskRow], dict[RowKey, RowKey]]:
         """A video's rows, and which of them were given the track of another one because it is similar."""
@@ -133,21 +120,15 @@ class Segment:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Made:
-    """A video's rows as they travel, and what to count of them."""
-
-    table: bytes
-    frames: int
-    masks: int
-
-
-def _made(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> _Made:
+def _segmented_row(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> Row:
+    """A row of SEGMENTED_SCHEMA, without the seconds."""
     table = pa.concat_tables([row_table(row) for row in rows])
     notes = notes_to_metadata({task.video_id: VideoNote(source=source_of(task), shared=shared or {})})
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **notes})
-    return _Made(
-        table=to_ipc(table),
-        frames=max((len(row.frames) for row in rows), default=0),
-        masks=sum(mask is not None for row in rows for mask in row.masks),
-    )
+    return {
+        "video_id": task.video_id,
+        "expression_ids": [expression.expression_id for expression in task.expressions],
+        "rows": to_ipc(table),
+        "frames_done": max((len(row.frames) for row in rows), default=0),
+        "masks_done": sum(mask is not None for row in rows for mask in row.masks),
+    }

@@ -1,43 +1,49 @@
 """The Write stage: rows of one video, or of some of its expressions, into the dataset in one step."""
 
-from typing import Any
-
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset.writer import DatasetWriter
+from pipeline.engine.stage import Row, Stage
 from pipeline.errors import StorageError
 from pipeline.schema import Status
-from pipeline.stages.rows import WRITTEN_SCHEMA, from_ipc
+from pipeline.stages.rows import SEGMENTED_SCHEMA, WRITTEN_SCHEMA, from_ipc
 
 
-def commit_rows(batch: pa.Table, writer: DatasetWriter) -> pa.Table:
-    """Rows of SEGMENTED_SCHEMA to rows of WRITTEN_SCHEMA, once they are on storage.
+class Write(Stage):
+    """Commits rows; safe to repeat, since a commit has one name and one content.
 
-    Safe to repeat, since a commit has one name and one content. Storage that fails for good (a full disk) is reported
-    in the column ``fatal``, for the driver to end the run with: an exception would reach it wrapped in Ray's.
-
-    Args:
-        batch: One row for each video, or part of a video.
-        writer: Of the dataset.
+    It runs as short tasks beside the pools. Storage that fails for good (a full disk) is reported in the column
+    ``fatal``, for the driver to end the run with: an exception would reach it wrapped in one of Ray's.
     """
-    rows = [_commit(batch.slice(index, 1), writer) for index in range(batch.num_rows)]
-    return pa.Table.from_pylist(rows, schema=WRITTEN_SCHEMA)
 
+    name = "write"
+    input_schema = SEGMENTED_SCHEMA
+    output_schema = WRITTEN_SCHEMA
+    pool = None
 
-def _commit(video: pa.Table, writer: DatasetWriter) -> dict[str, Any]:
-    rows = from_ipc(video["rows"][0].as_buffer())
-    fatal = None
-    try:
-        writer.commit(rows)
-    except StorageError as error:
-        fatal = str(error)
-    errors = rows["error"].filter(pc.equal(rows["status"], Status.FAILED.value))
-    return {
-        "video_id": video["video_id"][0].as_py(),
-        "expressions": len(rows["expression_id"].unique()),
-        "failed": len(errors),
-        "error": errors[0].as_py() if len(errors) else None,
-        "fatal": fatal,
-        **{name: video[name][0].as_py() for name in ("frames_done", "ground_seconds", "segment_seconds")},
-    }
+    def process(self, row: Row) -> Row:
+        """See :class:`Stage`."""
+        assert self.settings.writer is not None
+        rows = from_ipc(row["rows"].as_buffer())
+        errors = rows["error"].filter(pc.equal(rows["status"], Status.FAILED.value))
+        result = {
+            "video_id": row["video_id"],
+            "expressions": len(rows["expression_id"].unique()),
+            "failed": len(errors),
+            "error": errors[0].as_py() if len(errors) else None,
+            "frames_done": row["frames_done"],
+        }
+        try:
+            self.settings.writer.commit(rows)
+        except StorageError as error:
+            return {**result, "fatal": str(error)}
+        return result
+
+    def failed(self, row: Row, message: str) -> Row:
+        """See :class:`Stage`: rows that cannot be written end the run."""
+        return {
+            "video_id": row["video_id"],
+            "expressions": len(row["expression_ids"]),
+            "failed": 0,
+            "frames_done": 0,
+            "fatal": message,
+        }

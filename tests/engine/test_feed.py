@@ -5,21 +5,9 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipeline.engine import cluster
-
-
-@pytest.fixture
-def ray_here():
-    cluster.prepare("local")
-    import ray
-
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="WARNING")
-    yield
-    ray.shutdown()
-
 
 @pytest.mark.parametrize("count", [40, 300])
-def test_every_video_is_a_block_exactly_once_and_in_about_the_order_given(ray_here, monkeypatch, count):
+def test_every_video_is_a_block_exactly_once_and_in_about_the_order_given(shared_ray, monkeypatch, count):
     from pipeline.engine import feed
 
     monkeypatch.setattr(feed, "HANDED_ONE_BY_ONE", 50)

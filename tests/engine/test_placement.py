@@ -6,15 +6,28 @@ import pytest
 import torch
 
 from pipeline.config import RunConfig
-from pipeline.engine.placement import place, place_within, resources_of
+from pipeline.engine import placement
+from pipeline.engine.pools import resources_of
 from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.locate import pin_model
+from pipeline.run import PIPELINE
 
 BIG = {"CPU": 16.0, "GPU": 1.0, "accelerator_type:A100": 1.0}
 SMALL = {"CPU": 8.0, "GPU": 1.0, "accelerator_type:L4": 1.0}
 HEAD = {"memory": 1e9, "node:__internal_head__": 1.0}
 PLAIN = {"CPU": 8.0}
+
+
+SPECS = {stage.name: stage.pool for stage in PIPELINE if stage.pool}
+
+
+def place(settings, nodes):
+    return placement.place(settings, SPECS, nodes)
+
+
+def place_within(timeout_s, settings, nodes, **options):
+    return placement.place_within(timeout_s, settings, SPECS, nodes, **options)
 
 
 def config(**settings):
@@ -53,17 +66,17 @@ def test_a_worker_without_a_gpu_takes_none_that_it_sees(monkeypatch):
     ],
 )
 def test_sizes_follow_the_cluster_where_options_are_silent(nodes, settings, expected):
-    placement = place(config(**settings), nodes)
-    ground, segment = placement.ground, placement.segment
+    placed = place(config(**settings), nodes)
+    ground, segment = placed.pools["ground"], placed.pools["segment"]
     assert (ground.least, ground.gpus, segment.least, segment.gpus) == expected
     assert (ground.most, segment.most) == (ground.least, segment.least)
 
 
 @pytest.mark.parametrize("bounds", ["1:8", [1, 8]])
 def test_bounds_start_small_and_may_grow(bounds):
-    placement = place(config(grounders=bounds, segmenters=1), [gpus(2)])
-    assert (placement.ground.least, placement.ground.most) == (1, 8)
-    assert "1 to 8 grounder(s)" in str(placement)
+    placed = place(config(grounders=bounds, segmenters=1), [gpus(2)])
+    assert (placed.pools["ground"].least, placed.pools["ground"].most) == (1, 8)
+    assert "1 to 8 grounder(s)" in str(placed)
 
 
 @pytest.mark.parametrize("bounds", ["8:1", "0:4", "a:b", "1:2:3", "", 0, [], [1, 2, 3], -1])
@@ -166,8 +179,8 @@ def fast(monkeypatch):
 def test_waits_for_nodes_that_it_asked_for(fast):
     cluster, said = GrowingCluster([HEAD], [BIG, SMALL]), []
     settings = config(ground_on="A100", segment_on="L4", grounders="1:4", segmenters="1:16")
-    placement = place_within(5.0, settings, cluster.look, request=cluster.requests.append, say=said.append)
-    assert placement.ground.most == 4
+    placed = place_within(5.0, settings, cluster.look, request=cluster.requests.append, report=said.append)
+    assert placed.pools["ground"].most == 4
     wish, settled = cluster.requests
     assert {"GPU": 1.0, "accelerator_type:A100": 0.001} in wish
     assert {"GPU": 1.0, "accelerator_type:L4": 0.001} in wish
@@ -179,7 +192,7 @@ def test_gives_up_in_time_and_takes_the_wish_back(fast):
     cluster = GrowingCluster([HEAD, SMALL], [])
     with pytest.raises(UsageError, match=r"no node offers A100 .*waited 0.05 s; --placement-timeout-s"):
         place_within(
-            0.05, config(ground_on="A100"), cluster.look, request=cluster.requests.append, say=lambda line: None
+            0.05, config(ground_on="A100"), cluster.look, request=cluster.requests.append, report=lambda line: None
         )
     assert cluster.requests[-1] == []
 
@@ -187,7 +200,7 @@ def test_gives_up_in_time_and_takes_the_wish_back(fast):
 def test_decides_at_once_where_nothing_can_join():
     requests = []
     with pytest.raises(UsageError) as raised:
-        place_within(0.0, config(ground_on="A100"), lambda: [PLAIN], request=requests.append, say=requests.append)
+        place_within(0.0, config(ground_on="A100"), lambda: [PLAIN], request=requests.append, report=requests.append)
     assert requests == []
     assert "waited" not in str(raised.value)
 

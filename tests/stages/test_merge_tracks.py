@@ -1,7 +1,7 @@
 """--merge-tracks: similar objects share a track, the video's file says so, and the output is bound to it."""
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,9 @@ from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.locate import pin_model
 from pipeline.schema import Expression, VideoTask
-from pipeline.stages.rows import GroundedVideo, grounded_table
+from pipeline.stages.rows import GROUNDED_SCHEMA, GroundedVideo, grounded_row
 from pipeline.stages.segment import Segment
-from pipeline.stages.write import commit_rows
+from pipeline.stages.write import Write
 from tests.conftest import run_job
 
 
@@ -34,7 +34,6 @@ def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | No
         config=config(model=str(untrained), merge_tracks=merge_tracks, num_keyframes=3), model=pin_model(str(untrained))
     )
     stage = Segment(settings, None)
-    stage.attempts = SimpleNamespace(begin=lambda _: None, end=lambda _: None)
     width = stage.segmenter.config.d_model
     prompts = np.random.default_rng(0).normal(size=(4, 1, width)).astype(np.float32)[[2, 2, 1]]
     prompts[1] *= 1.02
@@ -49,11 +48,11 @@ def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | No
         notes=[None] * 3,
     )
     try:
-        segmented = stage(grounded_table(video))
+        segmented = stage(pa.Table.from_pylist([grounded_row(video)], schema=GROUNDED_SCHEMA))
     finally:
-        stage.decoder.close()
+        stage.close()
     (output / "masks").mkdir(parents=True)
-    written = commit_rows(segmented, DatasetWriter(str(output)))
+    written = Write(replace(settings, writer=DatasetWriter(str(output))), None)(segmented)
     assert written.column("fatal").to_pylist() == [None]
     return output / video_file("clip")
 

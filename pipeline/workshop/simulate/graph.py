@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.engine.placement import Pool
+from pipeline.engine.pools import Pool
 from pipeline.workshop.simulate.load import LOADS, Clip, Costs, longest_first, split_long
 
 SCHEMA = pa.schema(
@@ -101,18 +101,18 @@ def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> float:
     """
     from ray.data import DataContext
 
-    from pipeline import run  # the pools and settings of the real thing
+    from pipeline.engine import graph  # the pools and settings of the real thing
     from pipeline.engine.feed import one_block_each
 
-    run.configure_data()
+    graph.configure_data()
     # workers that start one after the other, all on this machine, are no part of what is measured
     DataContext.get_current().wait_for_min_actors_s = START_S
     rows = [{"frames": clip.frames, "expressions": clip.expressions, "begin": None, "end": None} for clip in clips]
     videos = one_block_each(pa.Table.from_pylist(rows, schema=SCHEMA))
     ground = Pool(name="grounder", least=pairs, most=pairs, gpus=0.5)
     segment = Pool(name="segmenter", least=pairs, most=pairs, gpus=0.5)
-    grounded = run.pool_of(videos, Sleep, ground, (costs, "ground"))
-    segmented = run.pool_of(grounded, Sleep, segment, (costs, "segment"))
+    grounded = graph.through_pool(videos, Sleep, ground, (costs, "ground"))
+    segmented = graph.through_pool(grounded, Sleep, segment, (costs, "segment"))
     done = list(segmented.iter_rows())
     if len(done) != len(clips):
         raise RuntimeError(f"{len(done)} of {len(clips)} videos came back")

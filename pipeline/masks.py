@@ -84,6 +84,37 @@ def areas_and_bboxes(rles: Sequence[Rle | None]) -> tuple[list[int], list[list[f
     return areas, boxes
 
 
+def compressed(rle: Any) -> Rle:  # noqa: ANN401 - whatever stood in a file
+    """A mask as it stands in JSON files of others, with ``counts`` as a string.
+
+    Args:
+        rle: Compressed (``counts`` is a string) or uncompressed (``counts`` is a list of run lengths) RLE.
+
+    Raises:
+        ValueError: It is neither, or its runs do not fill ``size``.
+    """
+    counts = rle.get("counts") if isinstance(rle, dict) else None
+    if not isinstance(counts, list):
+        validate_rle(rle)
+        return Rle(size=[int(side) for side in rle["size"]], counts=rle["counts"])
+    height, width = _size(rle)
+    if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in counts):
+        raise ValueError("counts must be whole numbers of at least 0")
+    total = sum(counts)
+    if total != height * width:
+        raise ValueError(f"runs sum to {total} pixels, but size [{height}, {width}] has {height * width}")
+    encoded = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return Rle(size=[height, width], counts=encoded["counts"].decode("ascii"))
+
+
+def run_lengths(rle: Rle) -> list[int]:
+    """The run lengths of a mask in column-major order, zeros first. Raises ValueError when ``rle`` is invalid."""
+    validate_rle(rle)
+    counts = rle["counts"]
+    characters = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8)
+    return [int(run) for run in _runs(characters)]
+
+
 def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
     """Check that ``rle`` decodes to exactly its own size; pycocotools reads and writes out of bounds where it does not.
 

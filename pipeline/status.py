@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.dataset.commits import commit_times
-from pipeline.dataset.layout import LOCK_FILE, RUN_FILE
+from pipeline.dataset.heartbeat import WATCH_S, sign_of_life
+from pipeline.dataset.layout import RUN_FILE
 from pipeline.dataset.state import Counts, DatasetState, failures
+from pipeline.dataset.verification import QUICK_BYTES, find_damage, lost_rows, rows_of_files
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
@@ -19,9 +21,6 @@ from pipeline.storage import MissingFileError, join, read_bytes, scrub
 
 WINDOW_S = 900.0
 """The rate is that of the last quarter of an hour."""
-
-ALIVE_S = 60.0
-"""A run whose lock was renewed within this time counts as running; it renews it every five seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +38,21 @@ class RunStatus:
 
     output: str
     state: str
-    """``running``, ``interrupted`` (no sign of life, not finished) or ``finished``."""
+    """``running``, ``interrupted`` (no sign of life, not finished), ``finished``, or ``damaged`` (finished, and some of
+    it does not read back or is gone)."""
     run_id: str
     started_at: str
     sign_of_life_s: float | None
-    """Seconds since the run's last heartbeat; none without a lock."""
+    """Seconds since the run's last heartbeat by its own clock; None without a lock."""
     counts: Counts
     failures: dict[str, int]
     """Failed expressions by cause, most frequent first."""
-    broken_files: int
-    """Files that do not read back; their rows count as missing."""
+    damaged: list[str]
+    """What does not read back, a line each."""
+    lost_rows: int
+    """Rows that the finished run counted and that no file holds any more."""
+    is_checked: bool
+    """Whether every file was read from end to end; a large dataset is only when asked for."""
     missing: Missing | None
     """None: the manifest could not be read."""
     videos_per_hour: float | None
@@ -59,6 +63,11 @@ class RunStatus:
         """Nothing failed, nothing known to be missing."""
         missing = self.missing.expressions if self.missing else 0
         return not self.counts.failed and not missing and self.state == "finished"
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something of the dataset does not read back, or is gone."""
+        return bool(self.damaged or self.lost_rows)
 
     def __str__(self) -> str:
         life = "" if self.sign_of_life_s is None else f", last sign of life {duration(self.sign_of_life_s)} ago"
@@ -75,8 +84,13 @@ class RunStatus:
             lines.append("missing  unknown: the manifest cannot be read; name it with --manifest")
         else:
             lines.append(f"missing  {self.missing.expressions} expressions of {self.missing.videos} videos")
-        if self.broken_files:
-            lines.append(f"broken   {self.broken_files} files do not read back; the next run does them again")
+        lines += [f"damaged  {line}" for line in self.damaged]
+        if self.lost_rows:
+            lines.append(f"lost     {self.lost_rows} rows that the run wrote are in no file any more")
+        if self.damaged or self.lost_rows:
+            lines.append("         the same annotate command does these videos again")
+        if not self.is_checked:
+            lines.append("checked  only ids and footers, the dataset is large; --verify reads all masks")
         if self.videos_per_hour is not None:
             lines.append(f"rate     {self.videos_per_hour:.1f} videos an hour")
         if self.seconds_left is not None:
@@ -85,7 +99,13 @@ class RunStatus:
 
 
 def read_status(
-    output: str, *, manifest: str | None = None, videos: str | None = None, now: float | None = None
+    output: str,
+    *,
+    manifest: str | None = None,
+    videos: str | None = None,
+    verify: bool = False,
+    now: float | None = None,
+    watch_s: float = WATCH_S,
 ) -> RunStatus:
     """Read an output directory.
 
@@ -93,7 +113,9 @@ def read_status(
         output: Path or fsspec URL.
         manifest: What should be in it; by default the manifest that ``run.json`` names.
         videos: As ``--videos`` of the run.
+        verify: Read every file from end to end, however large they are together.
         now: Seconds since 1970, for tests.
+        watch_s: How long to look for a heartbeat where the clocks do not tell.
 
     Raises:
         UsageError: It is not the output of a run, or the manifest given is not usable.
@@ -102,9 +124,14 @@ def read_status(
     now = time.time() if now is None else now
     run = _run_file(output)
     state = DatasetState(output)
-    life = _sign_of_life(output, now)
-    is_alive = life is not None and life < ALIVE_S
+    life, is_alive = sign_of_life(output, now, watch_s)
+    damaged = find_damage(output, most_bytes=None if verify else QUICK_BYTES)
+    broken = [str(file) for file in damaged or ()] or [
+        f"{scrub(url)}: does not read back" for url in state.broken_files
+    ]
+    lost = lost_rows(run, rows_of_files(output)) if not is_alive and run.get("counts") else 0
     finished = run.get("state") == "finished" and not is_alive
+    stopped = "interrupted" if not finished else "damaged" if broken or lost else "finished"
     missing = _missing(state, run, manifest, videos)
     started = _timestamp(run.get("started_at"))
     times = list(commit_times(output).values())
@@ -112,14 +139,16 @@ def read_status(
     left = missing.videos / rate * 3600 if is_alive and rate and missing and missing.videos else None
     counts = state.counts()
     return RunStatus(
-        output=output,
-        state="running" if is_alive else "finished" if finished else "interrupted",
-        run_id=str(run.get("run_id", "unknown")),
-        started_at=str(run.get("started_at", "at an unknown time")),
+        output=scrub(output),
+        state="running" if is_alive else stopped,
+        run_id=scrub(str(run.get("run_id", "unknown"))),
+        started_at=scrub(str(run.get("started_at", "at an unknown time"))),
         sign_of_life_s=life,
         counts=counts,
         failures=_failures(output) if counts.failed else {},
-        broken_files=len(state.broken_files),
+        damaged=broken,
+        lost_rows=lost,
+        is_checked=damaged is not None,
         missing=missing,
         videos_per_hour=rate,
         seconds_left=left,
@@ -154,16 +183,6 @@ def _run_file(output: str) -> dict[str, Any]:
     if not isinstance(run, dict):
         raise UsageError(f"{scrub(file)}: was not written by this program")
     return run
-
-
-def _sign_of_life(output: str, now: float) -> float | None:
-    """Seconds since the last heartbeat; none where no run holds the output."""
-    try:
-        entry = json.loads(read_bytes(join(output, LOCK_FILE)))
-        heartbeat = _timestamp(entry["heartbeat"])
-    except (MissingFileError, ValueError, TypeError, KeyError):
-        return None
-    return None if heartbeat is None else max(0.0, now - heartbeat)
 
 
 def _missing(state: DatasetState, run: dict[str, Any], manifest: str | None, videos: str | None) -> Missing | None:

@@ -1,10 +1,12 @@
 """jobs/status.py on outputs made with the real writer, at every point of a run's life."""
 
 import json
+import threading
 import time
 
 import pytest
 
+from pipeline.dataset.layout import LOCK_FILE
 from pipeline.dataset.output import OutputDirectory
 from pipeline.errors import UsageError
 from pipeline.manifest import read_manifest
@@ -100,13 +102,43 @@ def test_a_finished_run(begin, tmp_path):
     assert status.is_all_well
 
 
+def of_another_machine(output, *, clock_behind_s=0.0, beat=7):
+    """Rewrite the lock as a machine elsewhere does it, whose clock is behind by so much."""
+    file = output / LOCK_FILE
+    lock = json.loads(file.read_text())
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - clock_behind_s))
+    file.write_text(json.dumps({**lock, "host": "elsewhere", "machine": "another", "heartbeat": at, "beat": beat}))
+
+
 def test_a_run_that_was_killed_long_ago(begin, tmp_path):
     run = begin()
     run.commit(0)
-    status = read_status(str(tmp_path / "out"), now=time.time() + 3600)
+    of_another_machine(tmp_path / "out", clock_behind_s=3600)
+    status = read_status(str(tmp_path / "out"), watch_s=0.2)
     assert status.state == "interrupted"
     assert status.seconds_left is None
     assert "last sign of life 60 min ago" in str(status)
+
+
+@pytest.mark.parametrize("clock_behind_s", [7200, -7200])
+def test_a_run_whose_machine_has_another_time_is_told_from_a_dead_one_by_its_beat(begin, tmp_path, clock_behind_s):
+    run = begin()
+    run.commit(0)
+    output = tmp_path / "out"
+    of_another_machine(output, clock_behind_s=clock_behind_s)
+    assert read_status(str(output), watch_s=0.2).state == "interrupted"
+    beating = threading.Timer(0.3, of_another_machine, [output], {"clock_behind_s": clock_behind_s, "beat": 8})
+    beating.start()
+    assert read_status(str(output), watch_s=5).state == "running"
+    beating.join()
+
+
+def test_a_run_on_this_machine_is_judged_by_its_process(begin, tmp_path):
+    begin().commit(0)
+    file = tmp_path / "out" / LOCK_FILE
+    assert read_status(str(tmp_path / "out"), now=time.time() + 3600).state == "running"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pid": 2**22 - 1}))
+    assert read_status(str(tmp_path / "out")).state == "interrupted"  # at once, however fresh the heartbeat
 
 
 def test_a_run_that_gave_up_is_interrupted(begin, tmp_path):
@@ -134,8 +166,40 @@ def test_a_file_cut_short_counts_as_missing(begin, tmp_path):
     file = next((tmp_path / "out").rglob("*.parquet"))
     file.write_bytes(file.read_bytes()[:-20])
     status = read_status(str(tmp_path / "out"))
-    assert status.broken_files == 1
+    assert len(status.damaged) == 1
+    assert file.name in status.damaged[0]
     assert status.missing.videos == 4
+
+
+def test_a_finished_run_of_which_something_is_damaged_or_gone_is_not_called_finished(begin, tmp_path, job_here):
+    run = begin()
+    for video in range(4):
+        run.commit(video)
+    run.output.finish({})
+    assert read_status(str(tmp_path / "out")).state == "finished"
+    first = min((tmp_path / "out" / "masks").glob("*.parquet"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:60] + bytes(value ^ 255 for value in whole[60:90]) + whole[90:])
+    code, said, _ = job_here("status")(tmp_path / "out")
+    assert code == 3
+    assert "out: damaged" in said
+    assert first.name in said
+    first.unlink()
+    status = read_status(str(tmp_path / "out"))
+    assert (status.state, status.lost_rows) == ("damaged", 8)
+    assert "8 rows that the run wrote are in no file any more" in str(status)
+
+
+def test_no_secret_of_the_output_or_of_run_json_is_shown(begin, tmp_path):
+    run = begin()
+    run.commit(0)
+    run.output.finish({})
+    file = tmp_path / "out" / "run.json"
+    content = {**json.loads(file.read_text()), "started_at": "https://me:hush@host/x?sig=abc"}
+    file.write_text(json.dumps(content))
+    said = str(read_status(str(tmp_path / "out")))
+    assert "hush" not in said
+    assert "abc" not in said
 
 
 def test_a_manifest_that_is_out_of_reach_is_said_so(begin, manifest, tmp_path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pipeline.cli.terminal import printable
-from pipeline.settings import CheckedSettings, OneOf, Option, at_least
+from pipeline.settings import CheckedSettings, OneOf, Option, at_least, between
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Evaluation
@@ -24,7 +24,8 @@ EPILOG = """\
   ref-davis17       the folder with meta_expressions/, valid/ and DAVIS/
   revos             the folder with meta_expressions_valid_.json, mask_dict.json, mask_dict_foreground.json
 
-exit codes: 0 done; 1 done, but expressions without a prediction scored 0; 2 bad usage; 3 could not run
+exit codes: 0 done; 1 done, but expressions without a prediction scored 0; 2 bad usage; 3 could not run, for instance
+because a file of the dataset is damaged and --allow-missing was not given
 """
 
 
@@ -45,6 +46,10 @@ class Options(CheckedSettings):
     all."""
     strict: bool = False
     """Fail when an expected expression has no prediction."""
+    allow_missing: bool = False
+    """Count rows of the dataset that do not read back as missing, instead of failing (exit code 3)."""
+    reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
+    """Of a mask dataset: answer expressions whose presence is below this with nothing."""
     json: Annotated[str, Option("FILE")] | None = None
     """Write everything as JSON, fractions of 1."""
     csv: Annotated[str, Option("FILE")] | None = None
@@ -64,6 +69,8 @@ def run(options: Options) -> int:
         protocol=options.protocol,
         objects=options.objects,
         strict=options.strict,
+        allow_missing=options.allow_missing,
+        reject_below=options.reject_below,
         workers=options.workers,
     )
     _print(evaluation)

@@ -1,12 +1,13 @@
 """Write a mask dataset as a benchmark's submission or a training set, or check a submission."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
+from pipeline.cleanup.settings import CleanUp
 from pipeline.cli.terminal import print_line, printable
 from pipeline.errors import UsageError
-from pipeline.settings import CheckedSettings, OneOf, Option
+from pipeline.settings import CheckedSettings, OneOf, Option, between
 
 FORMATS = {
     "mevis": "zip (or folder): <video>/<expression>/<frame>.png, no folder around it; grey PNG of 0 and 255",
@@ -14,8 +15,8 @@ FORMATS = {
     "ref-davis17": "anno_0 .. anno_3/<video>/<frame>.png: palette PNG, an annotator's objects merged",
     "revos": "as mevis, but 0 and 1: the public scorer's accuracy and robustness compare raw values",
     "youtube-vis": "x.json and x.results.json, or a folder with dataset.json and results.json; one track per object",
-    "coco": "one JSON file of per-frame annotations",
-    "png": "as mevis, into a folder; video ids may hold /",
+    "coco": "one JSON file of per-frame annotations, masks as --rle says",
+    "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
 }
 """Name of a format -> what it writes, for the help text; the formats themselves are in ``pipeline.export.formats``."""
 
@@ -23,14 +24,15 @@ EPILOG = (
     "formats:\n"
     + "".join(f"  {name:16} {text}\n" for name, text in FORMATS.items())
     + """
-exit codes: 0 done; 1 done, but with empty masks for expressions without an answer, or --check found faults;
-2 bad usage; 3 could not run, for instance because answers are missing and --allow-missing was not given
+exit codes: 0 done; 1 done, but with --allow-missing some expressions got empty masks or were left out, or --check found
+faults; 2 bad usage; 3 could not run, for instance because answers are missing or a file of the dataset is damaged and
+--allow-missing was not given
 """
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CheckedSettings):
+class ExportOptions(CheckedSettings):
     """Options."""
 
     format: Annotated[str, OneOf(tuple(FORMATS))]
@@ -48,10 +50,27 @@ class Options(CheckedSettings):
     exclude_meta: Annotated[str, Option("META")] | None = None
     """Leave out the videos of this meta_expressions.json."""
     objects: Literal["first", "union", "all"] | None = None
-    """Of answers with several objects: the first, as the published evaluation does (default), their union, or all of
-    them as tracks (youtube-vis and coco only, their default)."""
+    """Of answers with several objects: the first, as the published evaluation does, their union, or all of them as
+    tracks (default: all where a format has tracks, union for votsr, else first)."""
     allow_missing: bool = False
-    """Export empty masks where an expression failed or is missing."""
+    """Export empty masks where an expression failed, is missing or does not read back, and leave out what cannot be
+    written at all (exit code 1)."""
+    reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
+    """Answer expressions whose presence is below this with nothing; the dataset stays as it is."""
+    file_names: Annotated[str, Option("PATTERN")] | None = None
+    """For coco and youtube-vis: names of pictures, made of {video_id}, {video} and {frame}, for instance
+    {video_id}/{frame}.jpg (default: the pictures that were annotated)."""
+    rle: Literal["compressed", "uncompressed", "polygons"] = "compressed"
+    """For coco: how masks are written; polygons lose holes."""
+    tracker: Annotated[str, Option("NAME")] = "sa2va-i"
+    """For votsr: what the results are called."""
+    text_masks: bool = False
+    """For votsr: text files instead of binary ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CleanUp, ExportOptions):
+    """Everything."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,6 +102,7 @@ def _check(options: Options, submission: str) -> int:
 
 def _export(options: Options) -> int:
     from pipeline.export import FORMATS, IncompleteDatasetError, export
+    from pipeline.storage import scrub
 
     try:
         result = export(
@@ -94,16 +114,28 @@ def _export(options: Options) -> int:
             exclude_meta=options.exclude_meta,
             objects=options.objects,
             allow_missing=options.allow_missing,
+            reject_below=options.reject_below,
+            clean_up=CleanUp(**{field.name: getattr(options, field.name) for field in fields(CleanUp)}),
+            file_names=options.file_names,
+            rle=options.rle,
+            tracker=options.tracker,
+            text_masks=options.text_masks,
         )
     except IncompleteDatasetError as error:
         _print_missing(error.missing)
         raise
-    print_line(f"{options.output}: {result.written} {FORMATS[options.format].unit}")
-    _print_missing(result.missing)
-    if result.missing:
-        print(f"sa2va-i export: {len(result.missing)} expressions have no answer and got empty masks", file=sys.stderr)
-        return 1
-    return 0
+    print_line(f"{scrub(str(options.output))}: {result.written} {FORMATS[options.format].unit}")
+    for note in result.notes:
+        print_line(note)
+    _print_missing({**result.missing, **result.left_out})
+    if not (result.missing or result.left_out):
+        return 0
+    print(
+        f"sa2va-i export: {len(result.missing)} expressions have no answer and got empty masks, "
+        f"{len(result.left_out)} are left out",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _print_missing(missing: dict[tuple[str, str], str]) -> None:

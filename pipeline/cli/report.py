@@ -1,10 +1,11 @@
 """Look at a mask dataset: one HTML file with its numbers and a gallery of its masks, and overlay videos."""
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
 from pipeline.cli.evaluate import BENCHMARKS
-from pipeline.cli.terminal import print_line
+from pipeline.cli.terminal import print_line, printable
 from pipeline.errors import UsageError
 from pipeline.settings import CheckedSettings, OneOf, Option, at_least, between
 
@@ -15,7 +16,8 @@ manifest that the run used; where one is gone, its masks are drawn on a grey bac
 
 --benchmark and --ground-truth score every expression as `sa2va-i evaluate` does, which takes as long as it does there.
 
-exit codes: 0 done; 2 bad usage; 3 could not run
+exit codes: 0 done; 1 done, but with --allow-missing some of a damaged dataset is not shown; 2 bad usage; 3 could not
+run
 """
 
 
@@ -39,6 +41,10 @@ class ReportOptions(CheckedSettings):
     """Which benchmark that is."""
     workers: Annotated[int, at_least(1), Option("N")] | None = None
     """Processes that score (default: as in evaluate)."""
+    allow_missing: bool = False
+    """Show what can be read of a damaged dataset (exit code 1)."""
+    reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
+    """Show expressions whose presence is below this as answered with nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +70,56 @@ def run(options: Options) -> int:
     """Write what was asked for."""
     from pipeline.report import find_footage, read_run, read_truth, write_movies, write_report
     from pipeline.report.movies import movie_name
-    from pipeline.storage import join
+    from pipeline.storage import join, scrub
 
     with find_footage(read_run(options.predictions), options.manifest, options.videos) as footage:
         movies = {}
         if options.video_output:
-            problems = write_movies(options.predictions, options.video_output, footage, frames_per_second=options.fps)
+            problems = write_movies(
+                options.predictions,
+                options.video_output,
+                footage,
+                frames_per_second=options.fps,
+                allow_missing=options.allow_missing,
+                reject_below=options.reject_below,
+            )
             movies = {key: join(options.video_output, movie_name(key)) for key in problems}
-            print_line(f"overlay videos: {len(movies)} in {options.video_output}")
+            print_line(f"overlay videos: {len(movies)} in {scrub(options.video_output)}")
             missing = [why for why in problems.values() if why]
             if missing:
-                print_line(f"{len(missing)} of them on a grey background, their videos could not be read: {missing[0]}")
+                print_line(
+                    f"{len(missing)} of them on a grey background, their videos could not be read: {scrub(missing[0])}"
+                )
         if not options.output:
             return 0
         truth = None
         if options.benchmark and options.ground_truth:
-            truth = read_truth(options.benchmark, options.ground_truth, options.predictions, workers=options.workers)
+            truth = read_truth(
+                options.benchmark,
+                options.ground_truth,
+                options.predictions,
+                workers=options.workers,
+                allow_missing=options.allow_missing,
+                reject_below=options.reject_below,
+            )
         summary = write_report(
-            options.predictions, options.output, footage, items=options.items, truth=truth, movies=movies
+            options.predictions,
+            options.output,
+            footage,
+            items=options.items,
+            truth=truth,
+            movies=movies,
+            allow_missing=options.allow_missing,
+            reject_below=options.reject_below,
         )
     print_line(
-        f"report: {options.output}  ({summary.shown} of {summary.expressions} expressions shown, "
+        f"report: {scrub(options.output)}  ({summary.shown} of {summary.expressions} expressions shown, "
         f"{summary.size_bytes / 1e6:.1f} MB)"
     )
     if summary.without_pictures:
         print_line(f"{summary.without_pictures} of them without their video's pictures; the report says why")
-    return 0
+    if options.reject_below is not None:
+        print_line(f"{summary.rejected} expressions are rejected and shown as answered with nothing")
+    for line in summary.damage:
+        print(f"sa2va-i report: {printable(line)}", file=sys.stderr)
+    return 1 if summary.damage else 0

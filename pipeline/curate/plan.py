@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.curate.change import reject
 from pipeline.curate.rules import Rules
 from pipeline.curate.select import REASONS, select
 from pipeline.dataset.reader import MaskDataset
@@ -26,6 +27,10 @@ class Selection:
     """Rows by reason, every reason named."""
     splits: dict[str, dict[str, int]]
     """Videos and rows of each split."""
+    unreadable: int = 0
+    """Rows that are in the dataset and did not read back."""
+    rejected: int = 0
+    """Expressions whose presence was too low; their rows count as without an object."""
 
 
 def choose(dataset: MaskDataset, rules: Rules) -> Selection:
@@ -35,7 +40,11 @@ def choose(dataset: MaskDataset, rules: Rules) -> Selection:
         rows_of.update(batch.column("video_id").to_pylist())
     kept, dropped = dict[str, list[int]](), Counter[str]()
     splits = {split: {"videos": 0, "rows": 0} for split in rules.splits}
+    read = rejected = 0
     for video_id, rows in videos_of(dataset, rows_of):
+        read += rows.num_rows
+        rows, count = reject(rows, rules.reject_below)
+        rejected += count
         chosen, why = select(rows, rules)
         dropped += why
         if chosen:
@@ -43,7 +52,8 @@ def choose(dataset: MaskDataset, rules: Rules) -> Selection:
             split = splits[rules.split_of(video_id)]
             split["videos"] += 1
             split["rows"] += len(chosen)
-    return Selection(rows_of, kept, {reason: dropped[reason] for reason in REASONS}, splits)
+    unreadable = sum(rows_of.values()) - read
+    return Selection(rows_of, kept, {reason: dropped[reason] for reason in REASONS}, splits, unreadable, rejected)
 
 
 def check_not_empty(chosen: Selection, before: Counts) -> None:
@@ -63,7 +73,10 @@ def check_not_empty(chosen: Selection, before: Counts) -> None:
 
 
 def videos_of(dataset: MaskDataset, rows_of: Counter[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Every video with all its rows; a dataset keeps them together, so that hardly more than one is held at a time."""
+    """Every video with all its rows; a dataset keeps them together, so that hardly more than one is held at a time.
+
+    A video of which a row does not read back is left out, where the dataset allows that at all.
+    """
     held: dict[str, list[pa.Table]] = {}
     missing = Counter(rows_of)
     for batch in dataset.iter_row_batches():

@@ -15,6 +15,10 @@ class Rules(CheckedSettings):
 
     min_score: Annotated[float, between(0, 1), Option("S")] = 0.0
     """Least score of a track, 0 to 1."""
+    min_presence: Annotated[float, between(0, 1), Option("P")] = 0.0
+    """Least probability that what the expression names is in the video; rows without one are kept."""
+    reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
+    """Expressions with a lower presence count as without an object, as `export --reject-below` answers them."""
     min_area: Annotated[float, NOT_NEGATIVE, Option("PX")] = 1.0
     """Least area of a track, in pixels, mean over the frames that show the object."""
     max_per_video: Annotated[int, at_least(1), Option("N")] | None = None
@@ -44,5 +48,5 @@ class Rules(CheckedSettings):
         return VALIDATION if int.from_bytes(digest[:8]) < self.val_share * 2**64 else TRAIN
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields."""
+        """Every rule by its name."""
         return asdict(self)

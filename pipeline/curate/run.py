@@ -7,6 +7,9 @@ import posixpath
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.cleanup.cleaner import Cleaner
+from pipeline.cleanup.settings import CleanUp
+from pipeline.curate.change import clean, reject
 from pipeline.curate.plan import Selection, check_not_empty, choose, videos_of
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
@@ -15,7 +18,9 @@ from pipeline.dataset.layout import MASKS_FOLDER, RUN_FILE
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts, DatasetState
-from pipeline.errors import StorageError, UsageError
+from pipeline.dataset.verification import lost_rows, rows_of_files
+from pipeline.errors import PipelineError, StorageError, UsageError
+from pipeline.evaluation.rejection import check_presence
 from pipeline.storage import MissingFileError, absolute, delete, join, read_bytes, scrub
 
 log = logging.getLogger(__name__)
@@ -30,15 +35,23 @@ class Curation:
         after: What the new dataset holds.
         dropped: Rows by reason, every reason named.
         splits: Videos and rows of each split.
+        rejected: Expressions whose presence was below ``reject_below``.
+        cleaned: What the clean-up did; empty without one.
+        lost: What could not be read, a line each; these rows are in no count of ``dropped``.
     """
 
     before: Counts
     after: Counts
     dropped: dict[str, int]
     splits: dict[str, dict[str, int]]
+    rejected: int
+    cleaned: str
+    lost: list[str]
 
 
-def curate(source: str, output: str, rules: Rules) -> Curation:
+def curate(
+    source: str, output: str, rules: Rules, *, clean_up: CleanUp | None = None, allow_missing: bool = False
+) -> Curation:
     """Write the rows of ``source`` that ``rules`` keep as a new dataset.
 
     The same source and rules give the same files. The source is read twice, to select and to write; memory is bounded
@@ -49,19 +62,30 @@ def curate(source: str, output: str, rules: Rules) -> Curation:
         output: Directory for the new one; bound to the source's content and the rules, so that another selection
             refuses to mix into it.
         rules: What to keep.
+        clean_up: What to clean in the masks that are kept; the rules look at them as they were.
+        allow_missing: Go on without rows that do not read back, or that were there when the source's run finished.
 
     Raises:
-        UsageError: ``source`` is no mask dataset, ``output`` holds something else, or a split would be empty.
+        UsageError: ``source`` is no mask dataset, ``output`` holds something else, a split would be empty, or nothing
+            can be rejected because no row has a presence.
+        DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off.
+        PipelineError: Rows are gone, and ``allow_missing`` is off.
         StorageError: Storage failed, or a run added to the source meanwhile.
     """
     if absolute(source) == absolute(output):
         raise UsageError(f"{scrub(output)}: is the dataset to select from; name a new --output")
-    dataset, state = MaskDataset(source), content_hash(source)
-    before = DatasetState(dataset.url).counts()
+    dataset, state = MaskDataset(source, skip_damaged=allow_missing), content_hash(source)
+    cleaner = Cleaner(clean_up or CleanUp())
+    if rules.reject_below is not None:
+        check_presence(dataset)
     chosen = choose(dataset, rules)
-    check_not_empty(chosen, before)
     origin = _run_of(dataset.url)
+    gone = _check_gone(dataset.url, origin, allow_missing=allow_missing)
+    before = DatasetState(dataset.url).counts()
+    check_not_empty(chosen, before)
     identity = _identity(dataset.url, origin, state, rules, before, chosen)
+    if cleaner.settings.is_on:
+        identity.update({f"cleaned_{name}": value for name, value in asdict(cleaner.settings).items()})
     description = {"model": origin.get("model"), "source": scrub(dataset.url), "configuration": rules.as_dict()}
     with OutputDirectory(output) as target:
         target.begin(identity=identity, description=description, parts=0)
@@ -70,8 +94,9 @@ def curate(source: str, output: str, rules: Rules) -> Curation:
         for video_id, rows in videos_of(dataset, chosen.rows_of):
             target.check_lock()
             if video_id in chosen.kept:
+                rows, _ = reject(rows, rules.reject_below)
                 kept = rows.take(chosen.kept[video_id])  # a copy, so that the row group need not be held
-                shards[rules.split_of(video_id)].add(kept)
+                shards[rules.split_of(video_id)].add(clean(kept, cleaner))
         if content_hash(source) != state:
             raise StorageError(f"{scrub(dataset.url)}: changed while it was read; start again once its run has ended")
         for shard in shards.values():
@@ -79,7 +104,29 @@ def curate(source: str, output: str, rules: Rules) -> Curation:
         _remove_others(target.url, [file for shard in shards.values() for file in shard.files])
         summary = {"before": asdict(before), "dropped": chosen.dropped, "splits": chosen.splits}
         after = target.finish(summary)
-    return Curation(before=before, after=after, dropped=chosen.dropped, splits=chosen.splits)
+    lost = gone + [str(file) for file in dataset.damaged.values()]
+    if chosen.unreadable:
+        lost.append(f"{chosen.unreadable} rows of damaged files are left out")
+    return Curation(
+        before=before,
+        after=after,
+        dropped=chosen.dropped,
+        splits=chosen.splits,
+        rejected=chosen.rejected,
+        cleaned=str(cleaner) if cleaner.settings.is_on else "",
+        lost=lost,
+    )
+
+
+def _check_gone(url: str, run: dict[str, Any], *, allow_missing: bool) -> list[str]:
+    """Rows that the source's run counted and that no file holds any more, as lines. Raises PipelineError."""
+    gone = lost_rows(run, rows_of_files(url)) if run.get("counts") else 0
+    if not gone:
+        return []
+    line = f"{scrub(url)}: {gone} rows that its run wrote are in no file any more"
+    if not allow_missing:
+        raise PipelineError(f"{line}; the same annotate command does them again, --allow-missing goes on without them")
+    return [line]
 
 
 def content_hash(url: str) -> str:
@@ -96,7 +143,7 @@ def _identity(
     splits = {split: f"{MASKS_FOLDER}/{split}-*.parquet" for split in rules.splits}
     made = origin.get("identity") if isinstance(origin.get("identity"), dict) else {}
     return {
-        "selected_from": posixpath.basename(url),
+        "selected_from": posixpath.basename(scrub(url)),
         "selected_from_content": state,
         **by,
         "splits": splits,

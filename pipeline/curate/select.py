@@ -12,11 +12,12 @@ from pipeline.schema import Status
 FAILED = "failed"
 NO_OBJECT = "no object"
 LOW_SCORE = "score too low"
+LOW_PRESENCE = "presence too low"
 SMALL = "area too small"
 SAME_SENTENCE = "sentence asked twice"
 SAME_MASKS = "masks of another row"
 TOO_MANY = "more than allowed per video"
-REASONS = (FAILED, NO_OBJECT, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY)
+REASONS = (FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY)
 """In the order the rules are applied: a dropped row counts for the first that it breaks."""
 
 
@@ -29,6 +30,7 @@ class _Candidate:
     expression_id: str
     sentence: str
     score: float
+    presence: float | None
     areas: tuple[int, ...]
     rank: tuple[float, str, int]
 
@@ -59,6 +61,7 @@ def select(rows: pa.Table, rules: Rules) -> tuple[list[int], Counter[str]]:
 
     drop(FAILED, lambda one: one.status == Status.FAILED)
     drop(NO_OBJECT, lambda one: one.status == Status.NO_OBJECT and not rules.keep_no_object)
+    drop(LOW_PRESENCE, lambda one: one.presence is not None and one.presence < rules.min_presence)
     drop(LOW_SCORE, lambda one: one.status == Status.OK and one.score < rules.min_score)
     drop(SMALL, lambda one: one.status == Status.OK and one.area < rules.min_area)
     if not rules.keep_duplicates:
@@ -74,7 +77,7 @@ def select(rows: pa.Table, rules: Rules) -> tuple[list[int], Counter[str]]:
 
 
 def _candidates(rows: pa.Table) -> list[_Candidate]:
-    names = ["status", "expression_id", "object_id", "expression", "score", "areas"]
+    names = ["status", "expression_id", "object_id", "expression", "score", "presence", "areas"]
     found = []
     for index, row in enumerate(rows.select(names).to_pylist()):
         score = row["score"] or 0.0
@@ -85,6 +88,7 @@ def _candidates(rows: pa.Table) -> list[_Candidate]:
                 expression_id=row["expression_id"],
                 sentence=" ".join(row["expression"].split()).casefold(),
                 score=score,
+                presence=row["presence"] if row["status"] == Status.OK else None,
                 areas=tuple(row["areas"] or ()),
                 rank=(-score, row["expression_id"], row["object_id"]),
             )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.layout import MASKS_FOLDER, digest_of_file, part_of_digest, part_of_file, video_digest
-from pipeline.dataset.versions import current_columns
+from pipeline.dataset.versions import check_version, current_columns
 from pipeline.errors import PipelineError
 from pipeline.storage import (
     FileInfo,
@@ -81,6 +81,7 @@ def with_parquet(file: FileInfo, use: Callable[[pq.ParquetFile], T]) -> T:
             source = _Source(fs.open(path, "rb", **({} if is_local(file.url) else _EXACT_RANGES)))
         try:
             with source, pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as parquet:
+                check_version(parquet.metadata.metadata)
                 return use(parquet)
         except (pa.ArrowException, OSError, ValueError, KeyError, IndexError) as error:
             if source.failure is not None:

@@ -140,8 +140,8 @@ class RunLock:
         self._thread = None
 
     def _wait_until_dead(self, seen: LockEntry) -> None:
-        if _same_process_table(seen):
-            if _process_lives(seen):
+        if same_process_table(seen):
+            if process_lives(seen):
                 raise self._refusal(seen)
             return
         started = time.monotonic()
@@ -241,11 +241,13 @@ def _machine() -> str:
     return f"{boot} {namespace}".strip()
 
 
-def _same_process_table(entry: LockEntry) -> bool:
+def same_process_table(entry: LockEntry) -> bool:
+    """Whether the holder is a process of this boot of this machine, so that its number means something here."""
     return entry.host == socket.gethostname() and entry.machine == _machine()
 
 
-def _process_lives(entry: LockEntry) -> bool:
+def process_lives(entry: LockEntry) -> bool:
+    """Whether the holder, a process of this machine, still runs."""
     try:
         process = psutil.Process(entry.pid)
         now = process.create_time() if entry.process_started > _SINCE_1970 else _started(entry.pid)

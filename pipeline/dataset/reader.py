@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_row_group, with_parquet
 from pipeline.dataset.layout import digest_of_file, part_of_digest, part_of_file, video_digest
+from pipeline.dataset.verification import DamagedDatasetError, DamagedFile, damaged_file, row_groups_of
 from pipeline.errors import UsageError
 from pipeline.masks import decode_masks
 from pipeline.schema import MASKS_SCHEMA, MaskRow
@@ -64,6 +65,13 @@ class MaskDataset:
         url: The dataset's directory, local or any fsspec URL.
         filters: Keep only rows for which all of these hold; row groups without such a row are not read further.
         video_ids: Keep only these videos; files of other videos are not opened.
+        skip_damaged: Leave out rows that do not read back, and note them in ``damaged``, instead of raising.
+
+    Attributes:
+        damaged: With ``skip_damaged``, what did not read back so far.
+
+    Raises:
+        DamagedDatasetError: From every access to rows that do not read back.
 
     Example:
         >>> dataset = MaskDataset("out", filters=[("status", "==", "ok"), ("score", ">=", 0.8)])
@@ -74,9 +82,16 @@ class MaskDataset:
     """
 
     def __init__(
-        self, url: str, *, filters: Sequence[Filter] | None = None, video_ids: Sequence[str] | None = None
+        self,
+        url: str,
+        *,
+        filters: Sequence[Filter] | None = None,
+        video_ids: Sequence[str] | None = None,
+        skip_damaged: bool = False,
     ) -> None:
         self.url = absolute(url)
+        self.damaged: dict[tuple[str, int | None], DamagedFile] = {}
+        self._skip_damaged = skip_damaged
         self._filters = list(filters or [])
         self._video_ids = set(video_ids) if video_ids is not None else None
         self._video_digests = {video_digest(video_id) for video_id in video_ids or ()}
@@ -111,10 +126,11 @@ class MaskDataset:
     def iter_row_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Rows as Arrow tables of one row group each (about 32 MiB at most as this program writes them).
 
-        A video's rows come together, one file after the other. A file that does not read back is logged and left out.
+        A video's rows come together, one file after the other.
 
         Raises:
             UsageError: There is no dataset, or no such column.
+            DamagedDatasetError: A file does not read back, unless ``skip_damaged`` leaves its rows out.
             StorageError: The storage failed for good.
         """
         wanted = list(columns) if columns is not None else list(MASKS_SCHEMA.names)
@@ -126,8 +142,10 @@ class MaskDataset:
                 try:
                     groups, table = self._read_group(file, group, wanted)
                 except BrokenFileError as error:
-                    logger.warning("%s; leaving it out", error)
-                    break
+                    groups = row_groups_of(file)
+                    self._skip(file, error, group if groups else None)
+                    group += 1
+                    continue
                 group += 1
                 if table.num_rows:
                     yield table
@@ -193,15 +211,26 @@ class MaskDataset:
         try:
             return with_parquet(file, read)
         except BrokenFileError as error:
-            logger.warning("%s; leaving it out", error)
+            self._skip(file, error, None)
             return None
+
+    def _skip(self, file: FileInfo, error: BrokenFileError, group: int | None) -> None:
+        """Note that rows are left out. Raises DamagedDatasetError where that is not allowed."""
+        if (file.url, group) in self.damaged:
+            return
+        damaged = damaged_file(file, error, group)
+        if not self._skip_damaged:
+            raise DamagedDatasetError([damaged]) from error
+        logger.warning("%s; its rows are left out", damaged)
+        self.damaged[file.url, group] = damaged
 
     def _row_group(self, file: int, group: int) -> pa.Table:
         if self._cached is None or self._cached[0] != (file, group):
-            table = with_parquet(
-                self._index_files[file],
-                lambda parquet: read_row_group(parquet, group, MASKS_SCHEMA.names),
-            )
+            info = self._index_files[file]
+            try:
+                table = with_parquet(info, lambda parquet: read_row_group(parquet, group, MASKS_SCHEMA.names))
+            except BrokenFileError as error:
+                raise DamagedDatasetError([damaged_file(info, error, group)]) from error
             self._cached = ((file, group), table)
         return self._cached[1]
 

@@ -1,10 +1,12 @@
 """Rows of older schema versions, brought to the current one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.schema import MASKS_SCHEMA
+from pipeline.schema import MASKS_SCHEMA, SCHEMA_VERSION
+
+_VERSION_KEY = b"sa2va_i_pipeline.schema_version"
 
 _ADDED_COLUMNS = frozenset({"presence"})
 """Columns that version 1 lacks; null in its rows."""
@@ -29,3 +31,19 @@ def current_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
         fields.append(field)
     metadata = {**(table.schema.metadata or {}), **(MASKS_SCHEMA.metadata or {})}
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
+
+
+def check_version(metadata: Mapping[bytes, bytes] | None) -> None:
+    """Refuse a file of a schema version that this program does not know.
+
+    Args:
+        metadata: The metadata of the Parquet file; files without a version pass.
+
+    Raises:
+        ValueError: The version is newer, or no number.
+    """
+    version = (metadata or {}).get(_VERSION_KEY, SCHEMA_VERSION.encode()).decode("utf-8", "replace")
+    if not version.isdecimal() or int(version) > int(SCHEMA_VERSION):
+        raise ValueError(
+            f"it is of schema version {version[:20]!r}, this program reads versions up to {SCHEMA_VERSION}; update it"
+        )

@@ -1,57 +1,48 @@
-"""One function over many videos: in this process where that is quicker, else as Ray tasks."""
+"""One function over many videos: in this process where that is quicker, else in several processes of this machine."""
 
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from pipeline.engine import cluster
+from pipeline.errors import NodeError
 
 T = TypeVar("T")
-_IN_FLIGHT = 2
-"""Tasks per worker that are handed over at a time: the next one waits at the worker, not behind a round trip."""
+_PENDING_PER_WORKER = 2
+"""Items handed over at a time: the next one waits at the worker, and few videos are held in memory."""
 
 
-def map_tasks(
-    function: Callable[..., T], items: Iterable[tuple[Any, ...]], workers: int, *, address: str | None = None
-) -> Iterator[T]:
+def map_tasks(function: Callable[..., T], items: Iterable[tuple[Any, ...]], workers: int) -> Iterator[T]:
     """Yield ``function(*item)`` for every item, in any order.
 
     Args:
-        function: Module-level, so that a worker process can import it.
+        function: Of a module, so that a worker process can import it.
         items: Argument tuples; drawn only as fast as they are worked off.
-        workers: With 1 everything happens in this process, else as Ray tasks, that many at a time.
-        address: The cluster for them, as for ``cluster.connect``.
+        workers: Number of processes; with 1 everything happens in this one.
+
+    Raises:
+        NodeError: A worker process died, for instance because memory ran out.
+        Exception: What ``function`` or ``items`` raised.
     """
     if workers <= 1:
         for item in items:
             yield function(*item)
         return
-    cluster.prepare(address)
-    import ray
-
-    joined_here = not ray.is_initialized()
-    cluster.connect(address)
-    try:
-        task = ray.remote(num_cpus=1)(function)
-        running: list[Any] = []
-        for item in items:
-            running.append(task.remote(*item))
-            if len(running) >= workers * _IN_FLIGHT:
-                yield from _finished(running)
-        while running:
-            yield from _finished(running)
-    finally:
-        if joined_here:
-            ray.shutdown()
-
-
-def _finished(running: list[Any]) -> list[Any]:
-    """Wait for at least one task, take the finished ones out of ``running``, and return what they gave."""
-    import ray
-
-    done, still = ray.wait(running, num_returns=1)
-    running[:] = still
-    try:
-        return ray.get(done)
-    except ray.exceptions.RayTaskError as error:
-        # What the function itself raised, as it would have been raised in this process.
-        raise error.cause from None
+    # spawned, not forked: this process may have threads (of a storage client, of Arrow) that a fork would lose
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending: set[Future[T]] = set()
+        try:
+            for item in items:
+                pending.add(pool.submit(function, *item))
+                if len(pending) >= workers * _PENDING_PER_WORKER:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while pending:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            raise NodeError("a scoring process died, perhaps for lack of memory; try fewer --workers") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

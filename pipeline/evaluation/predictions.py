@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from pipeline.dataset.reader import MaskDataset
 from pipeline.errors import UsageError
-from pipeline.evaluation.grouped_rows import expression_tracks, rows_by_video
+from pipeline.evaluation.grouped_rows import VideoRows, expression_tracks, rows_by_video
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
+from pipeline.evaluation.rejection import Rejection, check_presence, presence_of
 from pipeline.evaluation.truth import MaybeMask, VideoTruth
-from pipeline.masks import decode_mask, validate_rle
-from pipeline.schema import Rle
+from pipeline.masks import compressed, decode_mask
+from pipeline.schema import Rle, Status
 from pipeline.storage import MissingFileError, exists, join, read_bytes, scrub
 
 logger = logging.getLogger(__name__)
 
-ROW_COLUMNS = ("video_id", "expression_id", "object_id", "status", "error", "height", "width", "frames", "masks")
+ROW_COLUMNS = ("video_id", "expression_id", "object_id", "status", "error", "frames", "masks", "presence")
 
 
 class MissingPredictionError(Exception):
@@ -55,6 +56,8 @@ class RlePrediction:
     """Per expression without a usable answer: why."""
     size: tuple[int, int] | None = None
     """The ground truth's height and width: a mask that claims another size is not decoded."""
+    presence: dict[str, float] = field(default_factory=dict)
+    """Per expression, the probability that what it names is there; where the predictions say."""
 
     def mask(self, expression_id: str, frame: int) -> MaybeMask:
         """See VideoPrediction."""
@@ -119,13 +122,19 @@ class DatasetSource:
 
     url: str
     objects: str = "first"
+    allow_missing: bool = False
+    """Whether rows that do not read back count as missing predictions."""
+    rejection: Rejection = field(default_factory=lambda: Rejection(None))
 
     def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
         """See PredictionSource; streams the dataset, holding the videos that are not complete yet."""
         waiting = {truth.video_id: truth for truth in truths}
-        for video_id, rows in rows_by_video(MaskDataset(self.url), ROW_COLUMNS, set(waiting)):
-            truth = waiting.pop(video_id)
-            yield truth, _prediction_of_rows(rows, truth, self.objects)
+        dataset = MaskDataset(self.url, skip_damaged=self.allow_missing)
+        if self.rejection.threshold is not None:
+            check_presence(dataset, waiting)
+        for video in rows_by_video(dataset, ROW_COLUMNS, set(waiting)):
+            truth = waiting.pop(video.video_id)
+            yield truth, _prediction_of_rows(video, truth, self.objects, self.rejection)
         for truth in waiting.values():
             yield truth, RlePrediction(tracks={}, missing={})
 
@@ -180,37 +189,52 @@ def wrong_size(found: Sequence[int], expected: Sequence[int]) -> str:
     return f"is {found[1]}x{found[0]} pixels, the ground truth {expected[1]}x{expected[0]}"
 
 
-def open_predictions(url: str, *, objects: str = "first") -> PredictionSource:
+def open_predictions(
+    url: str, *, objects: str = "first", allow_missing: bool = False, reject_below: float | None = None
+) -> PredictionSource:
     """Find out what kind of predictions ``url`` holds.
 
     Args:
         url: Our dataset's folder, a folder or zip of PNGs, or a ``results.json``; on any fsspec URL.
         objects: For our dataset: ``first`` scores the first object of an answer alone, as the published evaluation
             does; ``union`` all of them together.
+        allow_missing: For our dataset: rows that do not read back count as missing predictions.
+        reject_below: For our dataset: expressions with a lower ``presence`` are answered with nothing.
 
     Raises:
-        UsageError: Nothing is there.
+        UsageError: Nothing is there, or these predictions have no presence to reject by.
     """
     if not exists(url):
         raise UsageError(f"{scrub(url)}: no such file or folder")
+    is_dataset = not url.lower().endswith((".json", ".zip")) and exists(join(url, "masks"))
+    if reject_below is not None and not is_dataset:
+        raise UsageError(f"{scrub(url)}: no mask dataset, so it has no presence to reject by")
     if url.lower().endswith(".json"):
         return ResultsSource(url=url)
     if url.lower().endswith(".zip"):
         return PictureSource(tree=PictureTree(url))
-    if exists(join(url, "masks")):
-        return DatasetSource(url=url, objects=objects)
+    if is_dataset:
+        rejection = Rejection(reject_below)
+        return DatasetSource(url=url, objects=objects, allow_missing=allow_missing, rejection=rejection)
     try:
         return PictureSource(tree=PictureTree(url))
     except MissingFileError as error:
         raise UsageError(str(error)) from error
 
 
-def _prediction_of_rows(rows: list[dict[str, Any]], truth: VideoTruth, objects: str) -> RlePrediction:
+def _prediction_of_rows(video: VideoRows, truth: VideoTruth, objects: str, rejection: Rejection) -> RlePrediction:
     tracks: dict[str, list[list[Rle | None]]] = {}
-    missing: dict[str, str] = {}
-    for expression_id, answer in expression_tracks(rows, objects).items():
-        if answer[0]["status"] == "failed":
-            missing[expression_id] = f"failed: {answer[0]['error']}"
+    missing = dict.fromkeys(video.unreadable, "its rows do not read back: damaged file")
+    presence: dict[str, float] = {}
+    for expression_id, answer in expression_tracks(video.rows, objects).items():
+        if answer[0]["status"] == Status.FAILED:
+            missing[expression_id] = f"failed: {scrub(str(answer[0]['error']))}"
+            continue
+        known = presence_of(answer)
+        if known is not None:
+            presence[expression_id] = known
+        if rejection.rejects(answer):
+            tracks[expression_id] = [[None] * len(truth.frames)]
             continue
         try:
             tracks[expression_id] = [
@@ -218,7 +242,7 @@ def _prediction_of_rows(rows: list[dict[str, Any]], truth: VideoTruth, objects: 
             ]
         except MissingPredictionError as error:
             missing[expression_id] = str(error)
-    return RlePrediction(tracks=tracks, missing=missing, size=truth.size)
+    return RlePrediction(tracks=tracks, missing=missing, size=truth.size, presence=presence)
 
 
 def _prediction_of_results(results: dict[str, Any], truth: VideoTruth) -> RlePrediction:
@@ -229,9 +253,7 @@ def _prediction_of_results(results: dict[str, Any], truth: VideoTruth) -> RlePre
         try:
             if not isinstance(masks, list):
                 raise MissingPredictionError("has no list of prediction_masks")
-            for rle in masks:
-                if rle is not None:
-                    validate_rle(rle)
+            masks = [None if rle is None else compressed(rle) for rle in masks]
             tracks[expression_id] = [_in_order(masks, answer.get("frames") or truth.frames, truth.frames)]
         except (MissingPredictionError, ValueError) as error:
             missing[expression_id] = str(error)

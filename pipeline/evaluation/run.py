@@ -14,7 +14,7 @@ from pipeline.evaluation.truth import VideoTruth
 from pipeline.storage import MissingFileError, scrub
 
 SMALL_PAIRS = 5_000
-"""Fewer pairs of masks than this are scored before a Ray cluster would have started."""
+"""Fewer pairs of masks than this are scored before other processes would have started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ def evaluate(
     protocol: str | None = None,
     objects: str = "first",
     strict: bool = False,
+    allow_missing: bool = False,
+    reject_below: float | None = None,
     workers: int | None = None,
 ) -> Evaluation:
     """Score predictions by a benchmark's protocol.
@@ -67,10 +69,13 @@ def evaluate(
         protocol: Where a benchmark has several; by default its first.
         objects: For our dataset, ``first`` or ``union`` of an answer's objects.
         strict: Fail when an expected expression has no usable prediction, instead of scoring it 0.
+        allow_missing: Count rows of a dataset that do not read back as missing, instead of failing.
+        reject_below: For our dataset, answer expressions with a lower ``presence`` with nothing.
         workers: Processes to use; by default the machine's cores, or one for a small benchmark.
 
     Raises:
-        UsageError: Something is not there or not what it should be.
+        UsageError: Something is not there or not what it should be, or no row has a presence to reject by.
+        DamagedDatasetError: Rows of the dataset do not read back, and ``allow_missing`` is off.
         PipelineError: With ``strict``, expressions are missing; or the storage failed.
     """
     chosen = protocol_of(benchmark, protocol)
@@ -78,7 +83,7 @@ def evaluate(
         truths = chosen.read_truth(ground_truth)
     except MissingFileError as error:
         raise UsageError(str(error)) from error
-    source = open_predictions(predictions, objects=objects)
+    source = open_predictions(predictions, objects=objects, allow_missing=allow_missing, reject_below=reject_below)
     if workers is None:
         pairs = sum(len(truth.frames) * len(truth.expressions) for truth in truths)
         workers = 1 if pairs < SMALL_PAIRS else os.cpu_count() or 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
 from pipeline.manifest.benchmarks import read_meta_expressions
-from pipeline.masks import decode_mask
+from pipeline.masks import compressed, decode_mask
 from pipeline.schema import Rle
 from pipeline.storage import exists, join, read_bytes, scrub
 
@@ -43,7 +43,7 @@ class RleAnnotations:
             rle = masks[frame]
             if rle is not None:
                 try:
-                    found[key] = decode_mask(rle)
+                    found[key] = decode_mask(compressed(rle))
                 except ValueError as error:
                     raise UsageError(f"ground truth under {key!r}, frame {frame}: {error}") from error
         return found

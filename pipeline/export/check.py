@@ -2,13 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.pictures import PictureError, decode_picture, open_picture
-from pipeline.export.expected import check_names, source_size
+from pipeline.export.expected import source_size
+from pipeline.export.names import NameStyle, unusable_names, written_name, written_video
 from pipeline.export.submission import Submission
 from pipeline.schema import VideoTask
 
@@ -40,7 +41,7 @@ def check_pictures(
     tasks: Sequence[VideoTask],
     path_of: PathOf,
     foregrounds: Collection[int] = (255,),
-    nested_videos: bool = False,
+    names: NameStyle = NameStyle.FOLDERS,
 ) -> list[str]:
     """List the faults of a submission of one picture per expression and frame.
 
@@ -49,7 +50,7 @@ def check_pictures(
         tasks: What is expected.
         path_of: Where the picture of (video, expression, frame) should lie.
         foregrounds: The values the foreground may have; one of them in one picture.
-        nested_videos: Whether video ids may be paths of several folders.
+        names: What the format makes of ids and frame names.
 
     Returns:
         One line per fault; none when the submission is right.
@@ -66,14 +67,16 @@ def check_pictures(
             return f"the foreground is {found[0]}, expected {' or '.join(map(str, foregrounds))}"
         return None
 
-    check_names(list(tasks), nested_videos=nested_videos)
+    writable, faults = _writable(tasks, names)
     layout = Layout(
-        path_of=path_of,
+        path_of=lambda video_id, expression_id, frame: path_of(
+            written_video(video_id, names), written_name(expression_id, names), written_name(frame, names)
+        ),
         groups_of=lambda task: [expression.expression_id for expression in task.expressions],
         mode="L",
         value_fault=value_fault,
     )
-    return _check(Submission(location), tasks, layout)
+    return faults + _check(Submission(location), writable, layout)
 
 
 def check_labels(
@@ -99,14 +102,26 @@ def check_labels(
             return f"has the label {highest}, but the video has {objects[task.video_id]} objects"
         return None
 
-    check_names(list(tasks), nested_videos=False)
     layout = Layout(
         path_of=lambda video_id, annotator, frame: path_of(int(annotator), video_id, frame),
         groups_of=lambda _task: [str(annotator) for annotator in range(annotators)],
         mode="P",
         value_fault=value_fault,
     )
-    return _check(Submission(location), tasks, layout)
+    writable, faults = _writable(tasks, NameStyle.FOLDERS)
+    return faults + _check(Submission(location), writable, layout)
+
+
+def _writable(tasks: Sequence[VideoTask], names: NameStyle) -> tuple[list[VideoTask], list[str]]:
+    """The tasks without what no submission can hold because of a name, and a fault for each such expression."""
+    writable, faults = [], []
+    for task in tasks:
+        problems = unusable_names(task, task.frames or (), names)
+        faults += [f"video {task.video_id!r}, expression {key!r}: {why}" for key, why in problems.items()]
+        kept = tuple(item for item in task.expressions if item.expression_id not in problems)
+        if kept or not problems:
+            writable.append(replace(task, expressions=kept))
+    return writable, faults
 
 
 def _check(submission: Submission, tasks: Sequence[VideoTask], layout: Layout) -> list[str]:
@@ -158,12 +173,16 @@ def _expected_paths(task: VideoTask, layout: Layout, folders: Mapping[str, set[s
         return paths, [f"video {task.video_id!r} is missing"]
     faults = []
     for group, names in own.items():
-        absent = [frame for frame in frames if f"{frame}.png" not in names]
+        absent = [frame for frame in frames if _file_name(task, layout, group, frame) not in names]
         if len(absent) == len(frames):
             faults.append(f"{layout.folder_of(task, group)!r} is missing, with all its {len(frames)} frames")
         else:
             faults += [f"{layout.path_of(task.video_id, group, frame)!r} is missing" for frame in absent]
     return paths, faults
+
+
+def _file_name(task: VideoTask, layout: Layout, group: str, frame: str) -> str:
+    return layout.path_of(task.video_id, group, frame).rpartition("/")[2]
 
 
 def _picture_faults(task: VideoTask, files: Mapping[str, str], submission: Submission, layout: Layout) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.masks import validate_rle
+from pipeline.masks import compressed
 from pipeline.schema import VideoTask
 from pipeline.storage import MissingFileError, read_bytes, scrub
 
@@ -50,9 +50,9 @@ def check_coco(location: str, tasks: Sequence[VideoTask]) -> list[str]:
         return ["expected an object with 'images' and 'annotations'"]
     known = {image.get("id"): image for image in images if isinstance(image, dict)}
     faults = [] if len(known) == len(images) else ["images without an id, or with the id of another"]
-    files = {str(image.get("file_name")).rpartition(".")[0] for image in known.values()}
+    frames_of_images = {_frame_of(image) for image in known.values()}
     for task in tasks:
-        absent = [frame for frame in task.frames or () if f"{task.video_id}/{frame}" not in files]
+        absent = [frame for frame in task.frames or () if (task.video_id, frame) not in frames_of_images]
         faults += [f"no image for frame {frame!r} of video {task.video_id!r}" for frame in absent]
     for index, record in enumerate(annotations):
         where = f"annotation {index}"
@@ -61,10 +61,18 @@ def check_coco(location: str, tasks: Sequence[VideoTask]) -> list[str]:
             faults.append(f"{where}: of no image in the file")
             continue
         mask = record.get("segmentation")
-        faults += _mask_faults(where, [mask])
+        faults += _mask_faults(where, [mask], polygons_allowed=True)
         if isinstance(mask, dict) and mask.get("size") != [image.get("height"), image.get("width")]:
             faults.append(f"{where}: the mask's size is {mask.get('size')}, the image's another")
     return faults
+
+
+def _frame_of(image: dict[str, Any]) -> tuple[str, str]:
+    """Video and frame of an image, from its extra keys, else from its file's path ``VIDEO/FRAME.jpg``."""
+    if isinstance(image.get("video_id"), str) and isinstance(image.get("frame"), str):
+        return image["video_id"], image["frame"]
+    folder, _, name = str(image.get("file_name")).rpartition("/")
+    return folder, name.rpartition(".")[0]
 
 
 def _read(location: str) -> Any:  # noqa: ANN401 - whatever stands in the file
@@ -87,13 +95,28 @@ def _video_faults(videos: object, tasks: Sequence[VideoTask]) -> list[str]:
     ]
 
 
-def _mask_faults(where: str, masks: Iterable[object]) -> list[str]:
+def _mask_faults(where: str, masks: Iterable[object], *, polygons_allowed: bool = False) -> list[str]:
     faults = []
     for frame, rle in enumerate(masks):
         if rle is None:
             continue
         try:
-            validate_rle(rle)
+            if isinstance(rle, list) and polygons_allowed:
+                _check_polygons(rle)
+            else:
+                compressed(rle)
         except ValueError as error:
             faults.append(f"{where}, mask {frame}: {error}")
     return faults
+
+
+def _check_polygons(polygons: list[object]) -> None:
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not _all_numbers(polygon):
+            raise ValueError("a polygon must be a list of at least three pairs of numbers")
+    if not polygons:
+        raise ValueError("an empty list of polygons")
+
+
+def _all_numbers(values: Iterable[object]) -> bool:
+    return all(type(value) in (int, float) for value in values)

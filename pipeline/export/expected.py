@@ -1,10 +1,10 @@
-"""What a submission must hold: the manifest's videos, expressions and frames, under names that are safe to write."""
+"""What a submission must hold: the manifest's videos, expressions and frames."""
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.pictures import PictureError, size_of_picture
 from pipeline.manifest import read_manifest
 from pipeline.manifest.benchmarks import read_meta_expressions, rows_of
-from pipeline.manifest.grouping import group_rows, shown
+from pipeline.manifest.grouping import group_rows
 from pipeline.schema import VideoTask
 from pipeline.storage import AccessDeniedError, MissingFileError, absolute, join, parent, read_bytes, scrub
 
@@ -28,8 +28,13 @@ def read_expected(manifest: str, *, videos: str | None = None, exclude_meta: str
         raise UsageError(str(error)) from error
     if not content:
         raise UsageError(f"{scrub(manifest)}: no videos are left")
-    base = videos or join(parent(absolute(manifest)), "JPEGImages")
-    return group_rows(rows_of(content), manifest=scrub(manifest), base=absolute(base))
+    return group_rows(rows_of(content), manifest=scrub(manifest), base=videos_folder(manifest, videos))
+
+
+def videos_folder(manifest: str, videos: str | None) -> str:
+    """The folder that the relative videos of a manifest are taken from."""
+    beside = parent(absolute(manifest))
+    return absolute(videos or (join(beside, "JPEGImages") if manifest.lower().endswith(".json") else beside))
 
 
 def source_size(task: VideoTask) -> tuple[int, int] | None:
@@ -42,30 +47,6 @@ def source_size(task: VideoTask) -> tuple[int, int] | None:
             return size_of_picture(read_bytes(location), location)
         except MissingFileError:
             continue
-        except (AccessDeniedError, PictureError):
+        except (AccessDeniedError, PictureError, ValueError):  # ValueError: a name that no file system takes
             return None
     return None
-
-
-def check_names(tasks: list[VideoTask], *, nested_videos: bool) -> None:
-    """Refuse ids and frame names that would leave their folder, or not be one folder, in a submission.
-
-    Args:
-        tasks: The manifest.
-        nested_videos: Whether a video id may hold ``/`` (ReVOS names videos so).
-
-    Raises:
-        UsageError: Naming the first such id.
-    """
-    for task in tasks:
-        parts = task.video_id.split("/") if nested_videos else [task.video_id]
-        names = [*parts, *(expression.expression_id for expression in task.expressions), *(task.frames or ())]
-        for name in names:
-            check_name(name, f"video {shown(task.video_id)}")
-
-
-def check_name(name: str, where: str) -> None:
-    """Refuse a name that is not one plain path component. Raises UsageError."""
-    hostile = name in ("", ".", "..") or any(character in "/\\:" or character < " " for character in name)
-    if hostile or not name.isprintable():
-        raise UsageError(f"{where}: {shown(name)} cannot be a file or folder name in a submission")

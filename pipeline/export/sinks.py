@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.export.names import safe_path
 from pipeline.storage import (
     TEMPORARY_PREFIX,
     absolute,
@@ -30,7 +31,7 @@ class Sink(Protocol):
     """Takes files by their path in the export."""
 
     def write(self, path: str, data: bytes) -> None:
-        """Add one file."""
+        """Add one file. Raises UnsafePathError for a path that leaves the export."""
 
 
 class _ZipSink:
@@ -39,7 +40,7 @@ class _ZipSink:
 
     def write(self, path: str, data: bytes) -> None:
         # PNG is compressed already; storing it is faster and no larger.
-        self._archive.writestr(zipfile.ZipInfo(path, _EPOCH), data)
+        self._archive.writestr(zipfile.ZipInfo(safe_path(path), _EPOCH), data)
 
 
 class _FolderSink:
@@ -47,7 +48,7 @@ class _FolderSink:
         self._folder = folder
 
     def write(self, path: str, data: bytes) -> None:
-        target = self._folder / path
+        target = self._folder / safe_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
 
@@ -57,7 +58,7 @@ class _RemoteFolderSink:
         self._url = url
 
     def write(self, path: str, data: bytes) -> None:
-        atomic_write(join(self._url, path), data)
+        atomic_write(join(self._url, safe_path(path)), data)
 
 
 @contextmanager

@@ -10,6 +10,14 @@ from urllib.parse import quote
 
 from pipeline.dataset.files import file_of_video, mask_files
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.verification import (
+    QUICK_BYTES,
+    DamagedDatasetError,
+    find_damage,
+    lost_rows,
+    rows_of_files,
+)
+from pipeline.evaluation.rejection import Rejection, check_presence
 from pipeline.report.cards import Card
 from pipeline.report.clips import Clip, read_clips
 from pipeline.report.collect import Key, Statistics, items_of
@@ -38,6 +46,10 @@ class ReportSummary:
     without_pictures: int
     """Shown items whose video could not be read."""
     size_bytes: int
+    damage: list[str]
+    """What of the dataset does not read back or is gone, a line each."""
+    rejected: int
+    """Expressions shown as answered with nothing, because their presence is too low."""
 
 
 def write_report(
@@ -48,6 +60,8 @@ def write_report(
     items: int = 100,
     truth: Truth | None = None,
     movies: Mapping[Key, str] | None = None,
+    allow_missing: bool = False,
+    reject_below: float | None = None,
     say: Callable[[str], None] = log.info,
 ) -> ReportSummary:
     """Write a report on a mask dataset: one HTML file that needs nothing else.
@@ -62,16 +76,32 @@ def write_report(
         items: (video, expression) pairs to show, at most.
         truth: The dataset's result on a benchmark, to show and to choose worst and best by.
         movies: URLs of overlay videos to link to.
+        allow_missing: Show what can be read of a damaged dataset; the page says what cannot.
+        reject_below: Show expressions with a lower ``presence`` as answered with nothing.
         say: Gets lines about progress.
 
     Raises:
-        UsageError: It is not a mask dataset.
+        UsageError: It is not a mask dataset, or no row has a presence to reject by.
+        DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off.
         StorageError: It cannot be read, or the report not be written.
     """
     run = read_run(dataset)
-    findings, sampled = _collect(dataset, run, items, truth)
+    damaged = find_damage(dataset, most_bytes=QUICK_BYTES) or []
+    if damaged and not allow_missing:
+        raise DamagedDatasetError(damaged)
+    rejection = Rejection(reject_below)
+    if reject_below is not None:
+        check_presence(MaskDataset(dataset, skip_damaged=allow_missing))
+    source = MaskDataset(dataset, skip_damaged=allow_missing)
+    findings, sampled = _collect(source, run, items, truth, rejection)
+    lost = lost_rows(run, rows_of_files(dataset))
+    findings.notes = [str(file) for file in damaged or source.damaged.values()]
+    findings.notes += [f"{lost} rows that the run wrote are in no file any more"] if lost else []
+    damage = list(findings.notes)
+    findings.notes += [str(rejection)] if reject_below is not None else []
     say(f"{findings.expressions} expressions read, {len(sampled)} of them chosen to be shown")
-    clips = read_clips(dataset, {choice.item.key for choice in sampled}, FRAMES)
+    shown = {choice.item.key for choice in sampled}
+    clips = read_clips(dataset, shown, FRAMES, reject_below=reject_below, allow_missing=allow_missing)
     grounds = draw_grounds(clips, footage)
     say(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
     cards = _Cards(dataset, output, clips, grounds, truth, movies or {}).of(sampled)
@@ -83,13 +113,17 @@ def write_report(
         shown=len(cards),
         without_pictures=sum(card.problem is not None for card in cards),
         size_bytes=len(content),
+        damage=damage,
+        rejected=rejection.rejected,
     )
 
 
-def _collect(dataset: str, run: dict[str, Any], items: int, truth: Truth | None) -> tuple[Findings, list[Sampled]]:
+def _collect(
+    dataset: MaskDataset, run: dict[str, Any], items: int, truth: Truth | None, rejection: Rejection
+) -> tuple[Findings, list[Sampled]]:
     sampler = Sampler(items, lambda item: item.score if truth is None else truth.both(item.key))
-    findings = Findings(dataset=dataset, run=run, statistics=Statistics(), truth=truth)
-    for item in items_of(MaskDataset(dataset)):
+    findings = Findings(dataset=dataset.url, run=run, statistics=Statistics(), truth=truth)
+    for item in items_of(dataset, rejection):
         findings.add(item)
         sampler.add(item)
     return findings, sampler.chosen()

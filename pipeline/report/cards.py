@@ -47,7 +47,7 @@ def text(value: object) -> str:
 def card_html(card: Card) -> str:
     """The list item of one (video, expression)."""
     item = card.sampled.item
-    search = " ".join((item.video_id, item.expression_id, item.expression, item.answer or "", item.error or ""))
+    search = " ".join((item.video_id, item.expression_id, item.expression, item.answer or "", scrub(item.error or "")))
     attributes = {
         "search": search,
         "status": item.status,
@@ -65,7 +65,7 @@ def card_html(card: Card) -> str:
         f'<h3 dir="auto">{text(item.expression)}</h3>',
         _media(card),
         f'<p class="error">{text(scrub(item.error))}</p>' if item.error else "",
-        f'<p class="note">The video cannot be shown: {text(card.problem)}</p>' if card.problem else "",
+        f'<p class="note">The video cannot be shown: {text(scrub(card.problem))}</p>' if card.problem else "",
         f'<p class="answer"><span dir="auto">{text(item.answer)}</span></p>' if item.answer else "",
         _facts(card),
         _row(card),
@@ -93,6 +93,8 @@ def _facts(card: Card) -> str:
     facts: list[tuple[str, str]] = []
     if item.score is not None and len(item.objects) == 1:
         facts.append(("score", f"{item.score:.2f}"))
+    if item.presence is not None:
+        facts.append(("presence", f"{item.presence:.2f}"))
     if card.judged is not None:
         judged = card.judged
         why = f" ({judged.missing})" if judged.missing else ""

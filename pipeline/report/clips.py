@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pipeline.dataset.reader import MaskDataset
+from pipeline.evaluation.rejection import Rejection
 from pipeline.report.collect import Key
 from pipeline.report.sample import spread
 from pipeline.schema import Rle
@@ -30,7 +31,14 @@ class Clip:
     tracks: list[Track] = field(default_factory=list)
 
 
-def read_clips(url: str, keys: Collection[Key], frames: int) -> dict[Key, Clip]:
+def read_clips(
+    url: str,
+    keys: Collection[Key],
+    frames: int,
+    *,
+    reject_below: float | None = None,
+    allow_missing: bool = False,
+) -> dict[Key, Clip]:
     """Read evenly spread frames of some items; failed ones have none and are left out.
 
     Rows come one by one and are cut down at once, so memory holds ``frames`` masks an object, however long videos are.
@@ -39,10 +47,27 @@ def read_clips(url: str, keys: Collection[Key], frames: int) -> dict[Key, Clip]:
         url: The dataset.
         keys: The items wanted.
         frames: Frames of each, at most.
+        reject_below: Items with a lower ``presence`` get no masks.
+        allow_missing: Leave out items whose rows do not read back.
+
+    Raises:
+        DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off.
     """
     clips: dict[Key, Clip] = {}
-    columns = ("video_id", "expression_id", "object_id", "height", "width", "frames", "masks", "scores")
-    dataset = MaskDataset(url, video_ids=sorted({video_id for video_id, _ in keys}))
+    rejection = Rejection(reject_below)
+    columns = (
+        "video_id",
+        "expression_id",
+        "object_id",
+        "height",
+        "width",
+        "frames",
+        "masks",
+        "scores",
+        "presence",
+        "status",
+    )
+    dataset = MaskDataset(url, video_ids=sorted({video_id for video_id, _ in keys}), skip_damaged=allow_missing)
     for row in dataset.iter_rows(columns):
         key = (row["video_id"], row["expression_id"])
         if key not in keys or not row["frames"] or not row["height"] or not row["width"]:
@@ -53,6 +78,8 @@ def read_clips(url: str, keys: Collection[Key], frames: int) -> dict[Key, Clip]:
             Clip(frames=[row["frames"][index] for index in where], height=row["height"], width=row["width"]),
         )
         masks, presence = (row[name] or [] for name in ("masks", "scores"))
+        if rejection.rejects([row]):
+            masks = []
         track = Track(
             object_id=row["object_id"],
             masks=[masks[index] if index < len(masks) else None for index in where],

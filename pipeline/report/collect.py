@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.dataset.reader import MaskDataset
 from pipeline.engine.metrics import cause_of
+from pipeline.evaluation.rejection import Rejection, presence_of
 from pipeline.schema import Status
 
 Key = tuple[str, str]
@@ -26,6 +27,7 @@ _COLUMNS = (
     "width",
     "areas",
     "score",
+    "presence",
 )
 
 
@@ -55,6 +57,8 @@ class Item:
     width: int | None
     frames: int
     objects: tuple[ObjectFacts, ...]
+    presence: float | None = None
+    """Probability that what the expression names is in the video; None if the dataset does not say."""
 
     @property
     def key(self) -> Key:
@@ -110,14 +114,20 @@ class Statistics:
             self.lengths.append(track.present)
 
 
-def items_of(dataset: MaskDataset) -> Iterator[Item]:
+def items_of(dataset: MaskDataset, rejection: Rejection) -> Iterator[Item]:
     """Every (video, expression) of a dataset, in the order of its rows; memory holds one at a time.
 
-    The rows of an expression are expected to stand together, as every writer of ours leaves them.
+    The rows of an expression are expected to stand together, as every writer of ours leaves them. Rejected expressions
+    are items without an object.
     """
     rows = dataset.iter_rows(_COLUMNS)
     for _, group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
-        yield _item(list(group))
+        listed = list(group)
+        if rejection.rejects(listed):
+            listed = [
+                {**row, "status": Status.NO_OBJECT.value, "areas": [0] * len(row["areas"] or ())} for row in listed
+            ]
+        yield _item(listed)
 
 
 def _item(rows: list[dict[str, Any]]) -> Item:
@@ -133,6 +143,7 @@ def _item(rows: list[dict[str, Any]]) -> Item:
         width=first["width"],
         frames=max(len(row["areas"] or ()) for row in rows),
         objects=tuple(_facts(row) for row in sorted(rows, key=lambda row: row["object_id"])),
+        presence=presence_of(rows),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.dataset.layout import video_stem
 from pipeline.dataset.reader import MaskDataset
 from pipeline.errors import VideoError
+from pipeline.evaluation.rejection import Rejection
 from pipeline.export.sinks import finished_file
 from pipeline.masks import decode_mask
 from pipeline.report.collect import Key
@@ -22,7 +23,7 @@ from pipeline.storage import join, make_directory
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ("video_id", "expression_id", "object_id", "status", "height", "width", "frames", "masks")
+_COLUMNS = ("video_id", "expression_id", "object_id", "status", "height", "width", "frames", "masks", "presence")
 
 Row = dict[str, Any]
 
@@ -39,7 +40,13 @@ def movie_name(key: Key) -> str:
 
 
 def write_movies(
-    dataset: str, folder: str, footage: Footage, *, frames_per_second: float = 10.0
+    dataset: str,
+    folder: str,
+    footage: Footage,
+    *,
+    frames_per_second: float = 10.0,
+    allow_missing: bool = False,
+    reject_below: float | None = None,
 ) -> dict[Key, str | None]:
     """Write an overlay video for every expression that has masks; existing files are replaced.
 
@@ -49,7 +56,9 @@ def write_movies(
         dataset: The mask dataset.
         folder: Where the files go; path or fsspec URL.
         footage: The videos; where one cannot be read, its masks are drawn on plain grey.
-        frames_per_second: Of the files.
+        frames_per_second: How fast the files play.
+        allow_missing: Leave out expressions whose rows do not read back.
+        reject_below: Leave out expressions with a lower ``presence``.
 
     Returns:
         What was written: why there is only grey behind the masks, or None where the video is there.
@@ -59,10 +68,13 @@ def write_movies(
     """
     make_directory(folder)
     written: dict[Key, str | None] = {}
-    rows = MaskDataset(dataset, filters=[("status", "==", Status.OK.value)]).iter_rows(_COLUMNS)
+    found = MaskDataset(dataset, filters=[("status", "==", Status.OK.value)], skip_damaged=allow_missing)
+    rows, rejection = found.iter_rows(_COLUMNS), Rejection(reject_below)
     for key, group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
         objects = sorted(group, key=lambda row: row["object_id"])
         if not objects[0]["frames"] or not objects[0]["height"] or not objects[0]["width"]:
+            continue
+        if rejection.rejects(objects):
             continue
         with finished_file(join(folder, movie_name(key))) as path:
             written[key] = _write_movie(path, objects, footage, frames_per_second)

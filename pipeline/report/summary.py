@@ -36,10 +36,12 @@ class Findings:
     rows: int = 0
     points: list[tuple[float, float]] = field(default_factory=list)
     """Score and J&F of every expression that has both."""
+    notes: list[str] = field(default_factory=list)
+    """What the page should say first: damage, rejection."""
 
     @property
     def expressions(self) -> int:
-        """In the dataset."""
+        """How many the dataset holds."""
         return sum(self.statuses.values())
 
     def add(self, item: Item) -> None:
@@ -61,7 +63,7 @@ def summarise(findings: Findings, cards: Sequence[Card], grounds: Mapping[str, G
         lead=_lead(findings),
         tiles=_tiles(findings),
         about=_about(findings),
-        notes=_notes(cards),
+        notes=[*findings.notes, *_notes(cards)],
         failures=[
             (cause, count, scrub(findings.statistics.examples[cause]))
             for cause, count in findings.statistics.failures.most_common()
@@ -84,7 +86,7 @@ def _lead(findings: Findings) -> str:
     if source:
         parts.append(f"made by {scrub(str(source))}")
     if run.get("started_at"):
-        parts.append(f"run of {run['started_at']}, {run.get('state', 'state unknown')}")
+        parts.append(scrub(f"run of {run['started_at']}, {run.get('state', 'state unknown')}"))
     return " · ".join(parts)
 
 
@@ -125,7 +127,7 @@ def _configuration(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name in ("configuration", "model", "versions", "timings", "this_run", "before", "dropped", "splits"):
         part = run.get(name)
         if isinstance(part, dict):
-            lines += [(f"{name}: {key}", str(value)) for key, value in without_secrets(part).items()]
+            lines += [(f"{name}: {key}", scrub(str(value))) for key, value in without_secrets(part).items()]
     return lines
 
 

@@ -53,7 +53,15 @@ class Truth:
         return self.judged[key].both if key in self.judged else None
 
 
-def read_truth(benchmark: str, ground_truth: str, predictions: str, *, workers: int | None = None) -> Truth:
+def read_truth(
+    benchmark: str,
+    ground_truth: str,
+    predictions: str,
+    *,
+    workers: int | None = None,
+    allow_missing: bool = False,
+    reject_below: float | None = None,
+) -> Truth:
     """Score a dataset as ``jobs/evaluate.py`` does, and keep the ground truth at hand.
 
     Args:
@@ -61,11 +69,15 @@ def read_truth(benchmark: str, ground_truth: str, predictions: str, *, workers: 
         ground_truth: Its split folder.
         predictions: The dataset.
         workers: Processes; by default the evaluation's own choice.
+        allow_missing: As for :func:`pipeline.evaluation.evaluate`.
+        reject_below: As there.
 
     Raises:
         UsageError: Something is not there, or the benchmark is not scored per expression.
     """
-    evaluation = evaluate(benchmark, ground_truth, predictions, workers=workers)
+    evaluation = evaluate(
+        benchmark, ground_truth, predictions, workers=workers, allow_missing=allow_missing, reject_below=reject_below
+    )
     judged = {}
     for score in evaluation.scores:
         both = mean_of(score.values.get("J"), score.values.get("F"))

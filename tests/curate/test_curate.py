@@ -14,6 +14,7 @@ from pipeline.curate import Rules
 from pipeline.curate.run import curate
 from pipeline.curate.select import (
     FAILED,
+    LOW_PRESENCE,
     LOW_SCORE,
     NO_OBJECT,
     SAME_MASKS,
@@ -115,7 +116,8 @@ def test_counts_before_and_after(source: Path, tmp_path: Path) -> None:
     curation = curate(str(source), str(tmp_path / "new"), Rules(min_score=0.4))
     assert (curation.before.videos, curation.before.expressions, curation.before.rows) == (12, 60, 60)
     assert curation.dropped == {
-        FAILED: 12, NO_OBJECT: 12, LOW_SCORE: 4, SMALL: 0, SAME_SENTENCE: 0, SAME_MASKS: 12, TOO_MANY: 0,
+        FAILED: 12, NO_OBJECT: 12, LOW_PRESENCE: 0, LOW_SCORE: 4, SMALL: 0, SAME_SENTENCE: 0, SAME_MASKS: 12,
+        TOO_MANY: 0,
     }  # fmt: skip
     assert curation.after.rows == 60 - sum(curation.dropped.values()) == len(keys(tmp_path / "new"))
     run = json.loads((tmp_path / "new" / "run.json").read_text())

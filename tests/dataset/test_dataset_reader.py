@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.dataset import DatasetWriter, MaskDataset, decode_masks
+from pipeline.dataset.verification import DamagedDatasetError
 from pipeline.errors import UsageError
 from pipeline.schema import Expression, VideoTask, failed_rows
 
@@ -116,11 +117,46 @@ def test_rows_have_the_columns_asked_for(out):
         next(MaskDataset(str(out)).iter_rows(["mask"]))
 
 
-def test_a_broken_file_is_left_out_by_name(out, caplog):
+def test_a_broken_file_ends_reading_unless_it_may_be_skipped(out, caplog):
     (broken,) = (out / "masks").glob("c-*.parquet")
     broken.write_bytes(b"PAR1")
-    assert len(MaskDataset(str(out))) == len(list(MaskDataset(str(out)).iter_rows(["score"]))) == 9
+    for read in (len, list, lambda dataset: list(dataset.iter_rows(["score"]))):
+        with pytest.raises(DamagedDatasetError, match=broken.name):
+            read(MaskDataset(str(out)))
+    dataset = MaskDataset(str(out), skip_damaged=True)
+    assert len(dataset) == len(list(dataset.iter_rows(["score"]))) == 9
+    assert [file.url for file in dataset.damaged.values()] == [str(broken)]
     assert broken.name in caplog.text
+
+
+def test_one_damaged_row_group_costs_only_its_own_rows(tmp_path, monkeypatch, make_row):
+    monkeypatch.setattr("pipeline.dataset.tables.ROW_GROUP_BYTES", 1)
+    rows = [make_row("v", str(number), seed=number) for number in range(3)]
+    (tmp_path / "masks").mkdir()
+    DatasetWriter(str(tmp_path)).commit(rows)
+    (file,) = (tmp_path / "masks").glob("*.parquet")
+    with pq.ParquetFile(file) as parquet:
+        names = [parquet.metadata.row_group(1).column(i).path_in_schema for i in range(parquet.metadata.num_columns)]
+        column = parquet.metadata.row_group(1).column(names.index("masks.list.element.counts"))
+        assert parquet.num_row_groups == 3
+    data = bytearray(file.read_bytes())
+    middle = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 3
+    data[middle] ^= 255
+    file.write_bytes(data)
+    assert len(MaskDataset(str(tmp_path))) == 3  # ids are whole
+    with pytest.raises(DamagedDatasetError, match="'v'"):
+        list(MaskDataset(str(tmp_path)))
+    dataset = MaskDataset(str(tmp_path), skip_damaged=True)
+    assert [row["expression_id"] for row in dataset.iter_rows()] == ["0", "2"]
+    assert [file.videos for file in dataset.damaged.values()] == [("v",)]
+
+
+def test_a_file_of_a_newer_schema_is_refused_and_says_so(out):
+    (file,) = (out / "masks").glob("c-*.parquet")
+    table = pq.read_table(file)
+    pq.write_table(table.replace_schema_metadata({"sa2va_i_pipeline.schema_version": "3"}), file)
+    with pytest.raises(DamagedDatasetError, match=r"schema version '3'.*update"):
+        len(MaskDataset(str(out)))
 
 
 def test_what_is_no_dataset_is_refused(tmp_path):

@@ -52,4 +52,4 @@ def test_the_command_writes_movies_without_a_report(reported, tmp_path):
     done = run_job("report", "--predictions", reported.dataset, "--video-output", tmp_path / "m", "--fps", "5")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "m").glob("*.mp4"))) == len(reported.problems)
-    assert "1 of them on plain ground" in done.stdout
+    assert "1 of them on a grey background" in done.stdout

@@ -14,7 +14,7 @@ from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.protocols.common import Line, Protocol, mean, mean_of
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
 from pipeline.evaluation.truth import VideoTruth, mask_dict_truths, read_mask_dict
-from pipeline.masks import decode_mask
+from pipeline.masks import compressed, decode_mask
 from pipeline.schema import Rle
 
 REFERRING, REASONING = 0, 1
@@ -53,7 +53,7 @@ def _robustness(truth: BoolArray, prediction: BoolArray, video: VideoTruth, fram
     false_positives = np.count_nonzero(prediction & ~truth)
     if not false_positives:
         return 1.0
-    masks = [decode_mask(rle) for rle in video.foreground[frame]]
+    masks = [decode_mask(compressed(rle)) for rle in video.foreground[frame]]
     foreground = np.count_nonzero(np.logical_or.reduce(masks)) if masks else 0
     return max(1 - false_positives / (foreground + 1e-6), 0.0)
 

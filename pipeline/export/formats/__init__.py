@@ -2,9 +2,9 @@
 
 from pipeline.errors import UsageError
 from pipeline.export.formats import coco, mevis, png, ref_davis17, ref_youtube_vos, revos, youtube_vis
-from pipeline.export.formats.common import Format
+from pipeline.export.formats.common import Format, WriteOptions
 
-__all__ = ["FORMATS", "Format", "format_of"]
+__all__ = ["FORMATS", "Format", "WriteOptions", "format_of"]
 
 _MODULES = (mevis, ref_youtube_vos, ref_davis17, revos, youtube_vis, coco, png)
 FORMATS = {module.FORMAT.name: module.FORMAT for module in _MODULES}

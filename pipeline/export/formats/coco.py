@@ -6,31 +6,34 @@ expression and object as extra keys, so that a track can be put together again.
 
 from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.check_json import check_coco
-from pipeline.export.formats.common import Format
+from pipeline.export.coco_masks import KINDS, written_mask
+from pipeline.export.formats.common import Format, WriteOptions
 from pipeline.export.formats.youtube_vis import CATEGORIES
 from pipeline.export.json_arrays import JsonArrays, json_arrays
+from pipeline.export.names import NameStyle
 from pipeline.masks import areas_and_bboxes
 from pipeline.storage import join
 
 
-def write(answers: Answers, output: str) -> int:
+def write(answers: Answers, output: str, options: WriteOptions) -> int:
     """Write the file; returns the number of annotations."""
     location = output if output.lower().endswith(".json") else join(output, "annotations.json")
     head = {"info": {"description": "sa2va-i-pipeline export"}, "licenses": [], "categories": CATEGORIES}
     with json_arrays(location, ("images", "annotations"), head) as arrays:
         for video in answers.videos():
-            _add_video(video, arrays)
+            _add_video(video, arrays, options)
         return arrays.counts["annotations"]
 
 
-def _add_video(video: VideoAnswers, arrays: JsonArrays) -> None:
+def _add_video(video: VideoAnswers, arrays: JsonArrays, options: WriteOptions) -> None:
     first_image = arrays.counts["images"] + 1
+    file_names = options.file_names.of(video.video_id, video.video, video.frames)
     for index, frame in enumerate(video.frames):
         arrays.add(
             "images",
             {
                 "id": first_image + index,
-                "file_name": f"{video.video_id}/{frame}.jpg",
+                "file_name": file_names[index],
                 "width": video.width,
                 "height": video.height,
                 "video_id": video.video_id,
@@ -49,7 +52,7 @@ def _add_video(video: VideoAnswers, arrays: JsonArrays) -> None:
                         "id": arrays.counts["annotations"] + 1,
                         "image_id": first_image + index,
                         "category_id": 1,
-                        "segmentation": rle,
+                        "segmentation": written_mask(rle, options.rle),
                         "area": area,
                         "bbox": box,
                         "iscrowd": 0,
@@ -62,4 +65,13 @@ def _add_video(video: VideoAnswers, arrays: JsonArrays) -> None:
                 )
 
 
-FORMAT = Format(name="coco", write=write, check=check_coco, objects=("all", "first", "union"), unit="annotations")
+FORMAT = Format(
+    name="coco",
+    about="one JSON file of per-frame annotations",
+    write=write,
+    check=check_coco,
+    objects=("all", "first", "union"),
+    unit="annotations",
+    names=NameStyle.FREE,
+    rle=KINDS,
+)

@@ -1,9 +1,11 @@
 """What every format is made of, and the picture formats' shared way of writing."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.export.answers import Answers
+from pipeline.export.answers import Answers, VideoAnswers
+from pipeline.export.file_names import FileNames
+from pipeline.export.names import NameStyle, written_name, written_video
 from pipeline.export.pictures import mask_png
 from pipeline.export.sinks import Sink, open_sink
 from pipeline.schema import VideoTask
@@ -11,7 +13,23 @@ from pipeline.schema import VideoTask
 Check = Callable[[str, Sequence[VideoTask]], list[str]]
 """From a submission's location and the manifest to a list of faults."""
 PathOf = Callable[[str, str, str], str]
-"""From video, expression and frame to a picture's path in the submission."""
+"""From video, expression and frame, as they are written, to a picture's path in the submission."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteOptions:
+    """Choices that some formats offer."""
+
+    manifest: str
+    """Location of the manifest; formats that number things as a benchmark does read more of it."""
+    file_names: FileNames
+    """Names of the pictures that were annotated."""
+    rle: str = "compressed"
+    """Masks in COCO files: ``compressed``, ``uncompressed`` or ``polygons``."""
+    tracker: str = "sa2va-i"
+    """VOTSr: what the results are called."""
+    text_masks: bool = False
+    """VOTSr: text files instead of binary ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +37,20 @@ class Format:
     """One format to export to."""
 
     name: str
-    write: Callable[[Answers, str], int]
+    about: str
+    """What it writes, in one line of ``--help``."""
+    write: Callable[[Answers, str, WriteOptions], int]
     """Write all answers to an output; returns the number of files or records written."""
     check: Check
     objects: tuple[str, ...] = ("first", "union")
     """What can be done with an answer of several objects; the first is the default."""
     unit: str = "pictures"
-    nested_videos: bool = False
-    """Whether a video id may be a path of several folders."""
+    names: NameStyle = NameStyle.FOLDERS
+    """What becomes of ids and frame names."""
+    read_manifest: Callable[[str], list[VideoTask]] | None = None
+    """Reads the benchmark's own kind of manifest; None if it has none of its own."""
+    rle: tuple[str, ...] = field(default=("compressed",))
+    """Values of ``--rle`` that it can write."""
 
 
 def video_expression_frame(video_id: str, expression_id: str, frame: str) -> str:
@@ -34,25 +58,29 @@ def video_expression_frame(video_id: str, expression_id: str, frame: str) -> str
     return f"{video_id}/{expression_id}/{frame}.png"
 
 
-def write_pictures(answers: Answers, output: str, path_of: PathOf, foreground: int = 255) -> int:
+def write_pictures(
+    answers: Answers,
+    output: str,
+    options: WriteOptions,  # noqa: ARG001 - of other formats
+    *,
+    path_of: PathOf,
+    foreground: int = 255,
+    names: NameStyle = NameStyle.FOLDERS,
+) -> int:
     """Write one single-channel PNG per expression and frame to a zip file or folder; returns how many."""
     with open_sink(output) as sink:
-        return _write_videos(answers, sink, path_of, foreground)
+        return sum(_write_video(video, sink, path_of, foreground, names) for video in answers.videos())
 
 
-def _write_videos(answers: Answers, sink: Sink, path_of: PathOf, foreground: int) -> int:
-    count = 0
-    empty: dict[tuple[int, int], bytes] = {}
-    for video in answers.videos():
-        size = (video.height, video.width)
-        for answer in video.answers:
-            for frame, name in enumerate(video.frames):
-                if any(track.masks[frame] is not None for track in answer.tracks):
-                    data = mask_png(video.mask(answer, frame), foreground)
-                else:
-                    if size not in empty:
-                        empty[size] = mask_png(video.mask(answer, frame))
-                    data = empty[size]
-                sink.write(path_of(video.video_id, answer.expression.expression_id, name), data)
-                count += 1
-    return count
+def _write_video(video: VideoAnswers, sink: Sink, path_of: PathOf, foreground: int, names: NameStyle) -> int:
+    empty: bytes | None = None
+    for answer in video.answers:
+        for frame, name in enumerate(video.frames):
+            if any(track.masks[frame] is not None for track in answer.tracks):
+                data = mask_png(video.mask(answer, frame), foreground)
+            else:
+                empty = empty if empty is not None else mask_png(video.mask(answer, frame))
+                data = empty
+            parts = (written_name(answer.expression.expression_id, names), written_name(name, names))
+            sink.write(path_of(written_video(video.video_id, names), *parts), data)
+    return len(video.answers) * len(video.frames)

@@ -4,10 +4,14 @@ from functools import partial
 
 from pipeline.export.check import check_pictures
 from pipeline.export.formats.common import Format, video_expression_frame, write_pictures
+from pipeline.export.names import NameStyle
+
+NAMES = NameStyle.ESCAPED
 
 FORMAT = Format(
     name="png",
-    write=partial(write_pictures, path_of=video_expression_frame),
-    check=partial(check_pictures, path_of=video_expression_frame, nested_videos=True),
-    nested_videos=True,
+    about="as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
+    write=partial(write_pictures, path_of=video_expression_frame, names=NAMES),
+    check=partial(check_pictures, path_of=video_expression_frame, names=NAMES),
+    names=NAMES,
 )

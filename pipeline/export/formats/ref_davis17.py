@@ -6,7 +6,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.protocols.four_annotator import ANNOTATORS, expression_of, merge, objects_of
 from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.check import check_labels
-from pipeline.export.formats.common import Format
+from pipeline.export.formats.common import Format, WriteOptions
 from pipeline.export.pictures import label_png
 from pipeline.export.sinks import Sink, open_sink
 from pipeline.schema import VideoTask
@@ -17,7 +17,7 @@ def picture_path(annotator: int, video_id: str, frame: str) -> str:
     return f"anno_{annotator}/{video_id}/{frame}.png"
 
 
-def write(answers: Answers, output: str) -> int:
+def write(answers: Answers, output: str, options: WriteOptions) -> int:  # noqa: ARG001 - of other formats
     """Write the four folders to a zip file or folder; returns the number of pictures.
 
     Raises:
@@ -49,4 +49,9 @@ def check(submission: str, tasks: Sequence[VideoTask]) -> list[str]:
     return check_labels(submission, tasks, picture_path, ANNOTATORS, objects)
 
 
-FORMAT = Format(name="ref-davis17", write=write, check=check)
+FORMAT = Format(
+    name="ref-davis17",
+    about="anno_0 .. anno_3/<video>/<frame>.png: palette PNG, an annotator's objects merged",
+    write=write,
+    check=check,
+)

@@ -7,10 +7,14 @@ from functools import partial
 
 from pipeline.export.check import check_pictures
 from pipeline.export.formats.common import Format, video_expression_frame, write_pictures
+from pipeline.export.names import NameStyle
+
+NAMES = NameStyle.NESTED
 
 FORMAT = Format(
     name="revos",
-    write=partial(write_pictures, path_of=video_expression_frame, foreground=1),
-    check=partial(check_pictures, path_of=video_expression_frame, foregrounds=(1, 255), nested_videos=True),
-    nested_videos=True,
+    about="as mevis, but 0 and 1: the public scorer's accuracy and robustness compare raw values",
+    write=partial(write_pictures, path_of=video_expression_frame, foreground=1, names=NAMES),
+    check=partial(check_pictures, path_of=video_expression_frame, foregrounds=(1, 255), names=NAMES),
+    names=NAMES,
 )

@@ -9,8 +9,9 @@ from typing import Any
 
 from pipeline.export.answers import Answer, Answers, Track, VideoAnswers
 from pipeline.export.check_json import check_youtube_vis
-from pipeline.export.formats.common import Format
+from pipeline.export.formats.common import Format, WriteOptions
 from pipeline.export.json_arrays import JsonArrays, json_arrays
+from pipeline.export.names import NameStyle
 from pipeline.masks import areas_and_bboxes
 from pipeline.schema import Rle
 from pipeline.storage import join
@@ -25,7 +26,7 @@ def locations(output: str) -> tuple[str, str]:
     return join(output, "dataset.json"), join(output, "results.json")
 
 
-def write(answers: Answers, output: str) -> int:
+def write(answers: Answers, output: str, options: WriteOptions) -> int:
     """Write both files; returns the number of annotations."""
     dataset_file, results_file = locations(output)
     head = {"info": {"description": "sa2va-i-pipeline export"}, "licenses": [], "categories": CATEGORIES}
@@ -34,21 +35,21 @@ def write(answers: Answers, output: str) -> int:
         json_arrays(dataset_file, ("videos", "annotations"), head) as dataset,
     ):
         for video in answers.videos():
-            dataset.add("videos", _video(video))
+            dataset.add("videos", _video(video, options))
             for answer in video.answers:
                 for track in answer.tracks:
                     _add(video, answer, track, dataset, results)
         return dataset.counts["annotations"]
 
 
-def _video(video: VideoAnswers) -> dict[str, Any]:
+def _video(video: VideoAnswers, options: WriteOptions) -> dict[str, Any]:
     return {
         "id": video.number + 1,
         "name": video.video_id,
         "width": video.width,
         "height": video.height,
         "length": len(video.frames),
-        "file_names": [f"{video.video_id}/{frame}.jpg" for frame in video.frames],
+        "file_names": options.file_names.of(video.video_id, video.video, video.frames),
     }
 
 
@@ -92,5 +93,11 @@ def _areas_and_boxes(masks: Sequence[Rle | None]) -> tuple[list[int | None], lis
 
 
 FORMAT = Format(
-    name="youtube-vis", write=write, check=check_youtube_vis, objects=("all", "first", "union"), unit="annotations"
+    name="youtube-vis",
+    about="x.json and x.results.json, or a folder with dataset.json and results.json; one track per object",
+    write=write,
+    check=check_youtube_vis,
+    objects=("all", "first", "union"),
+    unit="annotations",
+    names=NameStyle.FREE,
 )

@@ -149,7 +149,7 @@ def _time_processes(
 ) -> float:
     """Seconds from the first clip's start to the last one's end, once the workers have worked for a while.
 
-    In its first seconds a Ray cluster starts processes of its own on the same cores.
+    The first clips of every process wait for its imports.
     """
     began = time.perf_counter()
     warm_ups = 0
@@ -162,7 +162,7 @@ def _time_processes(
         for _ in range(clips):
             yield pictures, annotations
 
-    spans = sorted(map_tasks(_span, items(), processes, address="local"))[warm_ups:]
+    spans = sorted(map_tasks(_span, items(), processes))[warm_ups:]
     return max(ended for _, ended in spans) - spans[0][0]
 
 

@@ -162,6 +162,7 @@ class ReplyReader:
     def forward(self, **inputs: Any) -> Tensor:  # noqa: ANN401 - what the language model takes
         """Hidden states ``[B, L, D]`` of one pass, of the kind that ``[SEG]`` is read from."""
         self.forward_passes += 1
+        self._before_norm.clear()  # the head goes through the norm too
         normed: Tensor = self.model.model(use_cache=True, **inputs).last_hidden_state
         return normed if self.family.seg_state_is_normed else self._before_norm.pop()
 

@@ -2,8 +2,8 @@
 
     python -m tests.golden --cases DIR --output DIR2 [--case NAME ...] [--checkpoints DIR3]
 
-Every case runs from a freshly made checkpoint of its variant and seed. Cases of variants that the checkpoint maker does
-not know are named and skipped. `compare.py DIR2 --golden PARENT --set NAME` then compares.
+Every case runs from a freshly made checkpoint of its variant and seed, by the `make_checkpoint.py` in the folder above
+the cases where there is one, else by the repository's own. `compare.py DIR2 --golden PARENT --set NAME` then compares.
 """
 
 import argparse

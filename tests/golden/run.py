@@ -19,6 +19,7 @@ from pipeline.model.sam2.segmenter import Segmenter, masks_at
 from pipeline.model.sam2.stream import MaskStream
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
+from tests.golden.recording import Sampling, record_pictures, sampling_of, stats
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,24 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
     arrays: dict[str, np.ndarray] = {}
     config = model.grounder.config
     pictures = config.family.read_pictures(source, keyframes, config)
-    _record_pixels(arrays, model, source, pictures.pixels)
+    sampling = sampling_of(case.variant)
+    _record_frames(arrays, model, source, sampling)
     images = model.grounder.tower.look(pictures)
-    tokens = images.embeds.unflatten(0, (len(pictures.pixels), -1))
-    arrays["vit_first"] = tokens[0].float().cpu().numpy()
-    arrays["vit_stats"] = _stats(tokens)
+    arrays |= record_pictures(model.grounder, pictures, images, sampling.tile)
     expressions = [entry["expression"] for entry in case.golden["expressions"]]
     groundings = model.grounder.ground_tokens(images, expressions, question_form=procedure.question_form)
     record: dict[str, Any] = {"sample_idx": sampled, "unique_keyframes": keyframes, "expressions": []}
     segs = [(j, i) for j, grounding in enumerate(groundings) for i in range(len(grounding.prompts))]
     tracks: dict[tuple[int, int], dict[str, Any]] = {}
     if segs:
-        prompts = np.concatenate([grounding.prompts for grounding in groundings])
-        tracks = _segment(model, source, prompts, case, arrays, segs)
+        vectors = np.concatenate([grounding.prompts for grounding in groundings])
+        tracks = _segment(model, source, vectors, case, arrays, segs)
+    prompts = model.grounder.replies.prompts
+    if pictures.grids is not None:
+        ids, image_id = groundings[0].prompt_ids, prompts.tokenizer.image_id
+        arrays["position_ids"] = config.family.prefix_positions(ids, images, image_id).numpy()
+    # the golden files hold the prompt as rendered: with a token per frame where those are expanded later
+    blocks = images.tokens if pictures.grids is None else [1] * len(images.tokens)
     for j, grounding in enumerate(groundings):
         arrays[f"e{j}_input_ids"] = np.array(grounding.prompt_ids)
         arrays[f"e{j}_gen_ids"] = np.array(grounding.reply_ids)
@@ -117,7 +123,7 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
         record["expressions"].append(
             {
                 "expression": expressions[j],
-                "prompt": model.grounder.replies.prompts.text(expressions[j], images.tokens)[0],
+                "prompt": prompts.text(expressions[j], blocks, question_form=procedure.question_form)[0],
                 "prediction": grounding.answer,
                 "num_seg": len(grounding.prompts),
                 "segs": [tracks[j, i] for i in range(len(grounding.prompts))],
@@ -126,21 +132,18 @@ def _run(model: Sa2VA, case: GoldenCase, source: FrameSource) -> tuple[dict[str,
     return arrays, record
 
 
-def _record_pixels(arrays: dict[str, np.ndarray], model: Sa2VA, source: FrameSource, tiles: torch.Tensor) -> None:
-    pixels = model.grounder.tower.normalise(tiles.to(model.segmenter.device))
-    arrays["pixel_values_sample"] = pixels[:, :, ::7, ::7].cpu().numpy()
-    arrays["pixel_values_stats"] = _stats(pixels)
-    samples, stats = [], []
+def _record_frames(arrays: dict[str, np.ndarray], model: Sa2VA, source: FrameSource, sampling: Sampling) -> None:
+    samples, sums = [], []
     for index, frame in enumerate(source.read(range(len(source)), side=model.segmenter.config.image_size)):
         frame = torch.from_numpy(frame[None])
         square = model.segmenter.normalise(frame)
-        samples.append(square[:, :, 8::16, 8::16].cpu().numpy())
-        stats.append(_stats(square))
+        samples.append(square[:, :, sampling.frame, sampling.frame].cpu().numpy())
+        sums.append(stats(square))
         if index == 0:
             for level, features in enumerate(model.segmenter.encode(frame)[0].levels):
                 picked = features[0, ::8, 3 :: 32 >> level, 5 :: 32 >> level]
                 arrays[f"fpn{level}_frame0_sample"] = picked.float().cpu().numpy()
-    arrays["sam_pixels_sample"], arrays["sam_pixels_stats"] = np.concatenate(samples), np.concatenate(stats)
+    arrays["sam_pixels_sample"], arrays["sam_pixels_stats"] = np.concatenate(samples), np.concatenate(sums)
 
 
 def _segment(
@@ -164,19 +167,21 @@ def _segment(
         key = f"e{j}_s{i}_"
         arrays[key + "key_lowres"] = np.stack([masks.logits[row].cpu().numpy() for masks in firsts])
         arrays[key + "key_ious"] = np.stack([masks.ious[row].cpu().numpy() for masks in firsts])
-        arrays |= {key + name: value for name, value in _memory(frames, row).items()}
+        arrays |= {key + name: value for name, value in _memory(frames, row, case.variant).items()}
         tracks[j, i] = {"final_masks": _rles([masks[row] for masks in final])}
         if procedure.handover == "masks":
             tracks[j, i]["keyframe_masks"] = _rles([masks[row] for masks in first])
     return tracks
 
 
-def _memory(frames: list[FrameMasks], row: int) -> dict[str, np.ndarray]:
+def _memory(frames: list[FrameMasks], row: int, variant: str) -> dict[str, np.ndarray]:
+    channels, rows, columns = sampling_of(variant).memory
+    features = [frame.entry.features[row, channels, rows, columns] for frame in frames]
     return {
         "prop_lowres": np.stack([frame.logits[row].cpu().numpy() for frame in frames]),
         "obj_ptr": np.stack([frame.entry.pointer[row].cpu().numpy() for frame in frames]),
         "obj_score": np.stack([frame.object_score[row].cpu().numpy() for frame in frames]),
-        "mem_sample": np.stack([frame.entry.features[row, ::8, 4::8, 4::8].float().cpu().numpy() for frame in frames]),
+        "mem_sample": np.stack([one.float().cpu().numpy() for one in features]),
     }
 
 
@@ -190,11 +195,6 @@ def _empty_counts(pixels: int) -> str:
     from pycocotools import mask as coco
 
     return coco.encode(np.zeros((pixels, 1, 1), np.uint8, order="F"))[0]["counts"].decode()
-
-
-def _stats(values: torch.Tensor) -> np.ndarray:
-    flat = values.double().flatten(1)
-    return torch.stack([flat.sum(1), flat.square().sum(1)], dim=1).cpu().numpy()
 
 
 def write_result(folder: Path, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:

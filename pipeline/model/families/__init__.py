@@ -8,13 +8,14 @@ from typing import Any
 from pipeline.errors import CheckpointError
 from pipeline.model.families.base import ModelConfig, ModelFamily
 from pipeline.model.families.internvl import InternVL
+from pipeline.model.families.qwen import Qwen3VL, Qwen25VL
 
-FAMILIES: list[ModelFamily] = [InternVL()]
+FAMILIES: list[ModelFamily] = [InternVL(), Qwen3VL(), Qwen25VL()]
 """In this order they are asked whether a checkpoint is theirs."""
 
 
 def read_config(directory: Path) -> ModelConfig:
-    """Read ``directory/config.json``.
+    """Read ``directory/config.json``, and what the family needs of other files beside it.
 
     Raises:
         CheckpointError: Not a checkpoint directory, of no known family, or with a part that is not supported.
@@ -28,7 +29,8 @@ def read_config(directory: Path) -> ModelConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from error
-    return config_of(values, origin=str(path))
+    config = config_of(values, origin=str(path))
+    return config.family.read_files(directory, config)
 
 
 def config_of(values: Mapping[str, Any], *, origin: str = "config.json") -> ModelConfig:

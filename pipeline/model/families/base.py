@@ -109,6 +109,15 @@ class ModelFamily(ABC):
             CheckpointError: A part is missing or not supported; the message starts with ``origin``, the file's name.
         """
 
+    def read_files(self, directory: Path, config: Any) -> ModelConfig:  # noqa: ANN401
+        """Complete a config with what other files of the directory say; as it is, unless a family says otherwise.
+
+        Raises:
+            CheckpointError: A file is missing or not usable; the message names it.
+        """
+        completed: ModelConfig = config
+        return completed
+
     @abstractmethod
     def build_tower(self, config: Any) -> Tower:  # noqa: ANN401 - each family's own ModelConfig
         """The tower, without weights."""

@@ -115,6 +115,7 @@ def test_the_snippet_of_the_readme_runs(environment: Path, tmp_path: Path) -> No
     run(program, "demo", "--output", tmp_path / "demo-output", cwd=tmp_path)
     shown = run(environment / "bin" / "python", "-c", "\n".join(checks), cwd=tmp_path).stdout.splitlines()
     assert len(shown) == len(promised) > 0
+    assert len(list((tmp_path / "my-masks" / "masks").glob("*.parquet"))) == 1
     for value, comment in zip(shown, promised, strict=True):
         assert value.startswith(comment.split(" ...")[0]), (value, comment)
 

@@ -36,9 +36,11 @@ class WorkerSettings:
 
     def device(self, stage: str) -> "torch.device":
         """Where the workers of a stage compute."""
-        from pipeline.model.sa2va import resolve_device
+        import torch
 
-        return resolve_device("cpu" if stage in self.on_cpu else "auto")
+        from pipeline.engine.given_gpu import device_of_worker
+
+        return torch.device("cpu") if stage in self.on_cpu else device_of_worker()
 
     def use_threads(self, image_size: int) -> None:
         """Set PyTorch's CPU threads for a network that sees squares of this side.

@@ -22,8 +22,9 @@ def mask_rows(
     width: int,
     notes: Sequence[str | None] = (),
     presence: float | None = None,
+    error: str | None = None,
 ) -> list[MaskRow]:
-    """The rows of one expression that was answered: one per track, or one ``no_object`` row if there is none.
+    """The rows of one expression: one per track, one ``no_object`` row if there is no track, or one ``failed`` row.
 
     Args:
         video_id: Unique per video.
@@ -37,7 +38,18 @@ def mask_rows(
         width: Of the masks, pixels.
         notes: What a reader of the rows should know about how they were made; goes into ``error``.
         presence: Probability that what the expression names is in the video.
+        error: Why there is no answer; makes the row a failed one.
     """
+    if error is not None:
+        return [
+            MaskRow(
+                video_id=video_id,
+                expression_id=expression_id,
+                expression=expression,
+                status=Status.FAILED,
+                error=error,
+            )
+        ]
     absent = len(frame_names)
     nothing = Track(masks=[None] * absent, areas=[0] * absent, bboxes=[None] * absent, scores=[0.0] * absent)
     return [

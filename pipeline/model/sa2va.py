@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from accelerate import init_empty_weights
 from huggingface_hub.errors import StrictDataclassError
 
@@ -12,6 +11,7 @@ from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint.locate import fetch_model, pin_model
 from pipeline.model.checkpoint.names import SAM2_PREFIX, grounder_mappings, segmenter_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
+from pipeline.model.device import resolve_device, resolve_dtype
 from pipeline.model.families import read_config
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.ground import ground_video, keyframes_of
@@ -45,7 +45,8 @@ class ExpressionMasks:
         height: Of the masks, pixels.
         width: Of the masks, pixels.
         presence: Probability 0..1 that what the expression names is in the video at all.
-        note: What to know about an answer that is good otherwise.
+        note: What a user should know about the result; ``None`` if nothing.
+        error: Why the expression has no answer; ``None`` if it has.
     """
 
     expression: str
@@ -57,9 +58,10 @@ class ExpressionMasks:
     width: int
     presence: float | None = None
     note: str | None = None
+    error: str | None = None
 
     def rows(self, *, video_id: str, expression_id: str) -> list[MaskRow]:
-        """The rows of the mask dataset: one per track, or one ``no_object`` row."""
+        """The rows of the mask dataset: one per track, or one ``no_object`` or ``failed`` row."""
         return mask_rows(
             video_id=video_id,
             expression_id=expression_id,
@@ -72,6 +74,7 @@ class ExpressionMasks:
             width=self.width,
             notes=[self.note],
             presence=self.presence,
+            error=self.error,
         )
 
 
@@ -200,6 +203,7 @@ class Sa2VA:
                 width=source.width,
                 presence=self.calibration.of_tracks(grounding.yes_probability, expression_tracks),
                 note=grounding.note,
+                error=grounding.error,
             )
             for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)
         )
@@ -244,24 +248,3 @@ def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> Non
     check_fits(segmenter, files, in_segmenter)
     if procedure is not None:
         check_procedure(segmenter, procedure)
-
-
-def resolve_device(device: str) -> torch.device:
-    """``auto`` is the GPU if there is one, else the CPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
-
-
-def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """``auto`` is bfloat16 on a GPU and float32 on a CPU.
-
-    Raises:
-        CheckpointError: the name is not one of auto, float32, bfloat16.
-    """
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if dtype not in kinds:
-        raise CheckpointError(f"dtype {dtype!r} is not known (auto, float32, bfloat16)")
-    return kinds[dtype]

@@ -7,9 +7,10 @@ from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Row, Stage
 from pipeline.manifest.checks import expression_problem
+from pipeline.model.device import resolve_dtype
 from pipeline.model.ground import ground_video
 from pipeline.model.grounder import Grounder, Grounding
-from pipeline.model.sa2va import open_checkpoint, resolve_dtype
+from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
 from pipeline.stages.rows import GROUNDED_SCHEMA, TASK_SCHEMA, GroundedVideo, grounded_row, task_of
@@ -76,8 +77,8 @@ class Ground(Stage):
             task=task,
             expression_errors=errors,
             answers=[g.answer if g else None for g in answered],
+            notes=[g.note if g else None for g in answered],
             prompts=[g.prompts[:keep] if g else np.zeros((0, width), np.float32) for g in answered],
             seg_probabilities=[g.seg_probabilities[:keep] if g else [] for g in answered],
             yes_probabilities=[g.yes_probability if g else None for g in answered],
-            notes=[g.note if g else None for g in answered],
         )

@@ -1,7 +1,6 @@
 """The Segment stage: prompt vectors to masks on every frame."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pyarrow as pa
 from ray.actor import ActorHandle
@@ -12,10 +11,11 @@ from pipeline.dataset.tables import row_table
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Row, Stage
+from pipeline.model.device import resolve_dtype
 from pipeline.model.ground import keyframes_of
 from pipeline.model.presence import Calibration
 from pipeline.model.rows import mask_rows
-from pipeline.model.sa2va import open_checkpoint, resolve_dtype
+from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
@@ -102,9 +102,7 @@ class Segment(Stage):
 
     def _rows(self, video: GroundedVideo, i: int, tracks: list[Track], source: FrameSource) -> list[MaskRow]:
         """The rows of the video's expression number ``i``."""
-        expression, error = video.task.expressions[i], video.expression_errors[i]
-        if error:
-            return failed_rows(replace(video.task, expressions=(expression,)), error)
+        expression = video.task.expressions[i]
         return mask_rows(
             video_id=video.task.video_id,
             expression_id=expression.expression_id,
@@ -117,6 +115,7 @@ class Segment(Stage):
             width=source.width,
             notes=[video.notes[i]],
             presence=self.calibration.of_tracks(video.yes_probabilities[i], tracks),
+            error=video.expression_errors[i],
         )
 
 

@@ -43,7 +43,7 @@ def test_expressions_are_numbered_unless_they_have_ids(result: VideoMasks) -> No
         result.rows(video_id="clip", expression_ids=["only one"])
 
 
-def rows_of(tracks: list[Track], *notes: str | None) -> list[MaskRow]:
+def rows_of(tracks: list[Track], *notes: str | None, error: str | None = None) -> list[MaskRow]:
     return mask_rows(
         video_id="v",
         expression_id="e",
@@ -55,6 +55,7 @@ def rows_of(tracks: list[Track], *notes: str | None) -> list[MaskRow]:
         height=4,
         width=6,
         notes=notes,
+        error=error,
     )
 
 
@@ -74,6 +75,11 @@ def test_every_object_has_a_row_of_its_own() -> None:
     ]
 
 
+def test_an_expression_without_an_answer_is_a_failed_row() -> None:
+    (row,) = rows_of([], error="ExpressionError: too long")
+    assert (row.status, row.error, row.frames, row.masks) == ("failed", "ExpressionError: too long", [], [])
+
+
 @pytest.mark.parametrize(
     ("notes", "text"),
     [
@@ -84,3 +90,12 @@ def test_every_object_has_a_row_of_its_own() -> None:
 )
 def test_notes_are_joined_into_one(notes: list[str | None], text: str | None) -> None:
     assert joined_notes(notes) == text
+
+
+def test_what_a_user_should_know_reaches_the_rows(untrained: Path, frames: Path) -> None:
+    model = Sa2VA.from_checkpoint(untrained)
+    model.grounder.max_objects = 0
+    (row,) = model.segment(frames, ["the yellow square"]).rows(video_id="clip")
+    assert row.status == "no_object"
+    assert row.error is not None
+    assert row.error.startswith("Note: the answer names more than 0 objects")

@@ -3,12 +3,15 @@
 The options that are not dimensions are those of the published ``sam2_hiera_l`` (SAM 2.0) inference configuration.
 """
 
+from functools import partial
+from typing import Any
+
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
-from sam2.modeling.position_encoding import PositionEmbeddingSine
-from sam2.modeling.sam.transformer import RoPEAttention
+from sam2.modeling.position_encoding import PositionEmbeddingSine, compute_axial_cis
+from sam2.modeling.sam.transformer import Attention, RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
 
 from pipeline.model.config import GroundingConfig
@@ -66,8 +69,29 @@ def _image_encoder(config: GroundingConfig) -> ImageEncoder:
     )
 
 
-def _rope_attention(config: GroundingConfig, *, of_memory: bool) -> RoPEAttention:
-    return RoPEAttention(
+class RotaryAttention(RoPEAttention):
+    """``RoPEAttention`` whose constructor leaves the GPU alone.
+
+    The package's own moves its table to GPU 0 wherever there is one, and so makes a CUDA context in processes that
+    only look at a checkpoint or compute on the CPU.
+    """
+
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - those of Attention
+        rope_theta: float,
+        rope_k_repeat: bool,
+        feat_sizes: tuple[int, int],
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        Attention.__init__(self, *args, **kwargs)
+        self.compute_cis = partial(compute_axial_cis, dim=self.internal_dim // self.num_heads, theta=rope_theta)
+        self.freqs_cis = self.compute_cis(end_x=feat_sizes[0], end_y=feat_sizes[1])
+        self.rope_k_repeat = rope_k_repeat
+
+
+def _rope_attention(config: GroundingConfig, *, of_memory: bool) -> RotaryAttention:
+    return RotaryAttention(
         embedding_dim=config.d_model,
         num_heads=1,
         downsample_rate=1,

@@ -21,9 +21,6 @@ from torch import Tensor
 
 from pipeline.model.sam2.attention import blocked_attention, blocks_apply_to, fused_attention
 
-WORKING_BYTES = 2**30
-"""Objects are attended so many at a time that keys, values and activations of a layer stay near this."""
-
 
 @dataclass(frozen=True)
 class Memory:
@@ -57,11 +54,20 @@ class MemoryReader:
         frame_position: Position encoding of the frame ``[1, C, h, w]``.
         memory_position: Position encoding of a memory ``[1, memory_dim, h, w]``.
         temporal: Temporal embeddings ``[7, 1, 1, memory_dim]``.
+        working_bytes: Objects are attended so many at a time that keys, values and activations of a layer stay near
+            this.
     """
 
     def __init__(
-        self, attention: MemoryAttention, frame_position: Tensor, memory_position: Tensor, temporal: Tensor
+        self,
+        attention: MemoryAttention,
+        frame_position: Tensor,
+        memory_position: Tensor,
+        temporal: Tensor,
+        *,
+        working_bytes: int,
     ) -> None:
+        self.working_bytes = working_bytes
         self.attention = attention
         self.layers: list[MemoryAttentionLayer] = list(attention.layers)
         self.frame_position = _tokens(frame_position)
@@ -113,7 +119,7 @@ class MemoryReader:
         keys = sum(memory.keys[0][0].nbytes for memory in memories)
         cells, width = memories[0].keys[0].shape[1:]
         hidden = cells * (self.layers[0].linear1.out_features + 4 * width) * 4
-        return max(1, min(len(pointers), WORKING_BYTES // (2 * keys + hidden)))
+        return max(1, min(len(pointers), self.working_bytes // (2 * keys + hidden)))
 
     def _read(self, state: Tensor, queries: Tensor, memories: Sequence[Memory], pointers: Tensor) -> Tensor:
         for number, layer in enumerate(self.layers):

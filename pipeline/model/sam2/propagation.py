@@ -3,7 +3,6 @@
 All objects of a video go through together, over frame features that are computed once.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,18 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import CheckpointError
+from pipeline.model.device import run_halving
 from pipeline.model.procedure import Procedure
 from pipeline.model.sam2.frame import DecodedMasks, FrameFeatures
 from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend_cached
 from pipeline.model.sam2.segmenter import NO_OBJECT_LOGIT, Segmenter, masks_at
 from pipeline.model.sam2.sharing import shared_tracks
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
-CACHE_BYTES = 2 * 2**30
-"""Projected memories kept for one batch of objects, at most."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +58,15 @@ class ObjectBatch:
         height: int,
         width: int,
         *,
-        cache_bytes: int = CACHE_BYTES,
+        cache_bytes: int | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.procedure = procedure
         self.prompts = prompts
         self.size = height, width
         self.bank = MemoryBank(num_frames)
-        self.projected = ProjectedMemories(segmenter.memory_reader, cache_bytes)
+        limit = segmenter.working_set.cache_bytes if cache_bytes is None else cache_bytes
+        self.projected = ProjectedMemories(segmenter.memory_reader, limit)
         self.first_masks: dict[int, DecodedMasks] = {}
         self.keyframes: dict[int, FrameMasks] = {}
 
@@ -160,7 +156,8 @@ class ObjectBatch:
         return self.segmenter.finetuned_decoder
 
     def split(self) -> list["ObjectBatch"]:
-        """Two batches of half the objects, each with its part of the memory."""
+        """Two batches of half the objects, each with its part of the memory; nothing projected is kept."""
+        self.projected.forget()
         half = len(self) // 2
         # memory is short: together the halves keep half of what the whole could
         budget = self.projected.budget_bytes // 4
@@ -268,23 +265,9 @@ class Propagation:
 
     def _each(self, step: Callable[[ObjectBatch], T]) -> list[T]:
         """Run ``step`` on every batch of objects; a batch that does not fit in GPU memory is halved and tried again."""
-        waiting, results = list(self.batches), list[T]()
-        self.batches = []
-        while waiting:
-            batch = waiting.pop(0)
-            try:
-                results.append(step(batch))
-                self.batches.append(batch)
-                continue
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-            # only here, where the error is gone, is what the failed step had allocated free again
-            log.warning("out of GPU memory with %d objects at once: halving", len(batch))
-            batch.projected.forget()
-            torch.cuda.empty_cache()
-            waiting = batch.split() + waiting
-        return results
+        done = run_halving(step, self.batches, size=len, split=ObjectBatch.split)
+        self.batches = [batch for batch, _ in done]
+        return [result for _, result in done]
 
 
 def check_procedure(segmenter: Segmenter, procedure: Procedure) -> None:

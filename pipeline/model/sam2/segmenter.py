@@ -13,7 +13,9 @@ from pipeline.model.allocation import keep_freed_memory
 from pipeline.model.checkpoint.names import SAM2_PREFIX, segmenter_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, load
 from pipeline.model.config import GroundingConfig
+from pipeline.model.device import run_halving, use_full_precision, working_set
 from pipeline.model.families.base import ModelConfig
+from pipeline.model.pixels import normalisation_table, normalise_pixels
 from pipeline.model.sam2.build import build_sam2
 from pipeline.model.sam2.fast_linear import use_fast_linear
 from pipeline.model.sam2.frame import DecodedMasks, FrameFeatures
@@ -60,6 +62,7 @@ class Segmenter(nn.Module):
         has_original = any(key.startswith(SAM2_PREFIX + "sam_mask_decoder_modified.") for key in mappings)
         with init_empty_weights(include_buffers=False):
             segmenter = cls(config.grounding, has_original=has_original)
+        use_full_precision(device, dtype)
         load(segmenter, files, mappings, dtype=torch.float32, device_of=lambda _: device)
         segmenter.compute_dtype = dtype
         use_fast_linear(segmenter)
@@ -79,10 +82,14 @@ class Segmenter(nn.Module):
             blank = torch.zeros(1, 1, size, size, device=device)
             self.frame_position = sam2.image_encoder.neck.position_encoding(blank)
             self.memory_position = sam2.memory_encoder.position_encoding(blank)
-            self.pixel_mean = torch.tensor(PIXEL_MEAN, device=device).view(3, 1, 1)
-            self.pixel_std = torch.tensor(PIXEL_STD, device=device).view(3, 1, 1)
+            self.pixel_table = normalisation_table(PIXEL_MEAN, PIXEL_STD).to(device)
+            self.working_set = working_set(device)
             self.memory_reader = MemoryReader(
-                sam2.memory_attention, self.frame_position, self.memory_position, sam2.maskmem_tpos_enc.detach()
+                sam2.memory_attention,
+                self.frame_position,
+                self.memory_position,
+                sam2.maskmem_tpos_enc.detach(),
+                working_bytes=self.working_set.attention_bytes,
             )
         return self
 
@@ -110,13 +117,19 @@ class Segmenter(nn.Module):
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Frames uint8 ``[N, S, S, 3]`` to float32 ``[N, 3, S, S]`` as the reference normalises them."""
-        pixels = frames.to(self.device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32) / 255
-        return (pixels - self.pixel_mean) / self.pixel_std
+        return normalise_pixels(frames.to(self.device, non_blocking=True), self.pixel_table)
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> list[FrameFeatures]:
-        """Image encoder on frames uint8 ``[N, S, S, 3]``: one :class:`FrameFeatures` each."""
+        """Image encoder on frames uint8 ``[N, S, S, 3]``: one :class:`FrameFeatures` each.
+
+        Frames that do not fit in GPU memory together are encoded in smaller batches.
+        """
         self.encoded_frames += len(frames)
+        parts = run_halving(self._encode, [frames], size=len, split=lambda batch: list(batch.tensor_split(2)))
+        return [features for _, part in parts for features in part]
+
+    def _encode(self, frames: Tensor) -> list[FrameFeatures]:
         with self.autocast():
             levels = self.sam2.image_encoder(self.normalise(frames))["backbone_fpn"]
         split = [level.split(1) for level in levels]

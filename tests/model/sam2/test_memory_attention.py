@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pipeline.model.config import GroundingConfig
-from pipeline.model.sam2 import memory_attention
 from pipeline.model.sam2.attention import blocked_attention
 from pipeline.model.sam2.frame import FrameFeatures
 from pipeline.model.sam2.memory import MemoryBank, MemoryEntry, ProjectedMemories, attend, attend_cached
@@ -69,7 +68,7 @@ def test_objects_in_several_parts_give_the_same(monkeypatch: pytest.MonkeyPatch)
     frame = frame_of(segmenter)
     with torch.inference_mode():
         whole = attend_cached(segmenter, frame, bank, ProjectedMemories(segmenter.memory_reader, 2**30), 1)
-        monkeypatch.setattr(memory_attention, "WORKING_BYTES", 200_000)
+        monkeypatch.setattr(segmenter.memory_reader, "working_bytes", 200_000)
         assert segmenter.memory_reader._objects_at_once(
             [segmenter.memory_reader.project(bank.conditioning[0].features, 6, fixed=True)], torch.zeros(5, 4, 16)
         ) in (1, 2)

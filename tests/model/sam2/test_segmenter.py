@@ -121,3 +121,22 @@ def test_an_absent_object_has_no_mask_and_the_absent_pointer(
         assert frame.object_score.tolist() == [-3.0, -3.0]
         assert bool((frame.logits == -1024).all()) == is_blanked
         assert torch.equal(frame.entry.pointer, segmenter.sam2.no_obj_ptr.detach().expand(2, -1))
+
+
+def test_masks_larger_than_sam2s_size_are_shrunk_with_antialiasing(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At half the size a pixel is 1/8, 3/8, 3/8, 1/8 of four, so that a line one pixel wide does not reach 1/2."""
+    side = segmenter.config.image_size
+    (features,) = segmenter.encode(torch.zeros(1, side, side, 3, dtype=torch.uint8))
+    batch = ObjectBatch(segmenter, SA2VA_I, torch.zeros(2, segmenter.config.d_model), 3, 2 * side, 2 * side)
+    masks = torch.zeros(2, 2 * side, 2 * side, dtype=torch.bool)
+    masks[0, :, 8::8] = True
+    masks[1, :, : side + 1] = True
+    prompts, downsample = [], segmenter.sam2.mask_downsample.forward
+    monkeypatch.setattr(segmenter.sam2.mask_downsample, "forward", lambda x: (prompts.append(x), downsample(x))[1])
+    with torch.inference_mode():
+        frame = batch.as_mask_prompt(0, features, masks)
+    assert prompts[0][0].sum() == 0
+    assert prompts[0][1, 0].sum(0).nonzero().max() == side // 2
+    assert frame.object_score.tolist() == [-10, 10]

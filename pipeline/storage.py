@@ -22,7 +22,8 @@ from typing import IO, Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import StorageError
+from pipeline.errors import AccessDeniedError as AccessDeniedError
+from pipeline.errors import StorageError, StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +58,41 @@ _S3_CLIENT = {
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
-_SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "HF_TOKEN")
+_CLIENT_PACKAGES = frozenset(
+    {
+        "botocore",
+        "aiobotocore",
+        "aiohttp",
+        "google",
+        "gcsfs",
+        "azure",
+        "adlfs",
+        "huggingface_hub",
+        "requests",
+        "urllib3",
+        "httpx",
+        "httpcore",
+    }
+)
+"""Packages of storage clients, told by an error's module, so that none of them has to be installed."""
+_REFUSED_CREDENTIALS = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),  # Amazon
+        *("DefaultCredentialsError", "RefreshError", "MalformedError"),  # Google
+        *("ClientAuthenticationError", "CredentialUnavailableError", "GatedRepoError"),  # Azure, Hugging Face
+    }
+)
+_REFUSED_CODES = frozenset(
+    ("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "AccessDenied", "RequestExpired")
+)
+_SECRET_SETTING = re.compile(
+    r"(?i)\b((?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|awsaccesskeyid|sig|"
+    r"[a-z_]*(?:secret|password|token|access_key|api_key)[a-z_]*)=)[^\s&'\",;)]+"
+)
 
 
 class MissingFileError(StorageError):
     """There is no such file, folder or bucket."""
-
-
-class AccessDeniedError(StorageError):
-    """The file exists or may exist, but these credentials or permissions do not open it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,14 +156,10 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def scrub(text: str) -> str:
-    """``text`` without credentials: user info and query strings of URLs, and the values of well-known variables."""
-    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s'\"]+@", r"\1***@", text)
+    """``text`` without credentials: user info and query strings of URLs, and the values of secret-looking keys."""
+    text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"?#]+@", r"\1***@", text)
     text = re.sub(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s'\"?]*)\?[^\s'\"]*", r"\1?***", text)
-    for name in _SECRET_VARIABLES:
-        value = os.environ.get(name, "")
-        if len(value) >= 4:
-            text = text.replace(value, "***")
-    return text
+    return _SECRET_SETTING.sub(r"\1***", text)
 
 
 def with_retries(action: Callable[[], T], url: str, doing: str) -> T:
@@ -149,8 +172,9 @@ def with_retries(action: Callable[[], T], url: str, doing: str) -> T:
 
     Raises:
         MissingFileError: At once, for 404 and missing local files.
-        AccessDeniedError: At once, for 403, wrong credentials and missing permissions.
-        StorageError: For any other storage failure, after the last attempt.
+        AccessDeniedError: At once, for 401, 403, missing, wrong or expired credentials.
+        StorageUnavailableError: For 5xx, 429 and trouble with the connection, after the last attempt.
+        StorageError: For any other storage failure.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
@@ -279,35 +303,90 @@ def _replace_local(path: Path, data: bytes) -> None:
 
 def _explain(error: Exception, url: str, doing: str) -> StorageError | None:
     """The error to show instead of ``error``; None when it is no storage failure at all."""
-    where = scrub(url)
-    if isinstance(error, StorageError):
+    what = f"{scrub(url)}: cannot {doing}"
+    if isinstance(error, StorageError) or not (isinstance(error, OSError) or _is_client_error(error)):
         return None
-    if isinstance(error, FileNotFoundError):
-        return MissingFileError(f"{where}: cannot {doing}: no such file, folder or bucket (404)")
-    if isinstance(error, PermissionError) or type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return AccessDeniedError(f"{where}: cannot {doing}: access denied (403); check permissions and credentials")
+    status = _http_status(error, url)
+    if status == 404 or (status is None and _is_missing(error, url)):
+        return MissingFileError(f"{what}: no such file, folder or bucket (404)")
+    if status == 410:
+        return MissingFileError(f"{what}: HTTP 410: it is gone for good")
+    if _is_refused(error, status):
+        if url.startswith(("http://", "https://")):
+            return AccessDeniedError(f"{what}: HTTP {status or 403}: access denied, or the presigned URL has expired")
+        return AccessDeniedError(f"{what}: access denied ({status or 403}); check permissions and credentials")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"{where}: cannot {doing}: no space left; free some and start the same command again")
-    if isinstance(error, OSError) or _is_client_error(error):
-        return StorageError(f"{where}: cannot {doing}: {type(error).__name__}: {scrub(str(error))}")
+        return StorageError(f"{what}: no space left; free some and start the same command again")
+    cause = _client_cause(error)
+    reason = f"HTTP {status}" if status else f"{type(cause).__name__}: {' '.join(scrub(str(cause)).split())}"
+    if _is_transient(error, url):
+        return StorageUnavailableError(f"{what}: the storage does not answer ({reason})")
+    return StorageError(f"{what}: {reason}")
+
+
+def _is_client_error(error: BaseException) -> bool:
+    """Whether a storage client raised this; their classes do not derive from OSError."""
+    return any(kind.__module__.split(".")[0] in _CLIENT_PACKAGES for kind in type(error).__mro__)
+
+
+def _client_cause(error: BaseException) -> BaseException:
+    """What a client said before fsspec made "file not found" of it, as its HTTP filesystem does with any failure."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if _is_client_error(cause) or isinstance(cause, TimeoutError):
+            return cause
+        cause = cause.__cause__
+    return error
+
+
+def _http_status(error: Exception, url: str) -> int | None:
+    """The status of the answer that made a client raise ``error``; None where there was no answer."""
+    if is_local(url):
+        return None
+    cause = _client_cause(error)
+    response = getattr(cause, "response", None)
+    values = [getattr(cause, name, None) for name in ("status", "status_code", "code")]
+    if isinstance(response, dict):  # botocore's
+        values.append(response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    elif response is not None:
+        values += [getattr(response, "status_code", None), getattr(response, "status", None)]
+    for value in values:
+        if isinstance(value, int | str) and str(value).isdigit() and 400 <= int(value) < 600:
+            return int(value)
     return None
 
 
-def _is_client_error(error: Exception) -> bool:
-    """Whether an HTTP or S3 client raised this; their classes do not derive from OSError."""
-    return any(kind.__module__.split(".")[0] in ("botocore", "aiobotocore", "aiohttp") for kind in type(error).__mro__)
+def _is_missing(error: Exception, url: str) -> bool:
+    """Whether there is no such file. fsspec's HTTP filesystem says so of every failure, so its cause decides."""
+    if not isinstance(error, FileNotFoundError):
+        return type(error).__name__ in ("ResourceNotFoundError", "NotFound", "NoSuchKey", "NoSuchBucket")
+    return not url.startswith(("http://", "https://")) or _client_cause(error) is error
+
+
+def _is_refused(error: Exception, status: int | None) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return (
+        isinstance(error, PermissionError)
+        or status in (401, 403)
+        or code in _REFUSED_CODES
+        or (status is None and bool(names & _REFUSED_CREDENTIALS) and not getattr(error, "retryable", False))
+    )
 
 
 def _is_transient(error: Exception, url: str) -> bool:
+    """Whether another attempt may succeed: no answer, 408, 429 or 5xx."""
     if is_local(url):
         return False
-    if isinstance(error, FileNotFoundError | PermissionError):
+    status = _http_status(error, url)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    if _is_missing(error, url) or _is_refused(error, status):
         return False
-    if isinstance(error, TimeoutError | ConnectionError):
+    if isinstance(error, TimeoutError | ConnectionError) or _is_client_error(_client_cause(error)):
         return True
-    if isinstance(error, OSError):
-        return error.errno is None or error.errno in _TRANSIENT_ERRNOS
-    return _is_client_error(error) and "Credentials" not in type(error).__name__
+    return isinstance(error, OSError) and (error.errno is None or error.errno in _TRANSIENT_ERRNOS)
 
 
 class PendingFile:

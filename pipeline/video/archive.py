@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from pipeline.errors import VideoError
+from pipeline.storage import scrub
 from pipeline.video.folder import ImageStore, is_image_path
 from pipeline.video.frames import VideoLimits
 from pipeline.video.locations import Place, storage_errors
@@ -34,15 +35,15 @@ def open_archive(place: Place, limits: VideoLimits) -> ImageStore:
             over several folders.
     """
     if place.size_bytes == 0:
-        raise VideoError(f"{place.location}: the file is empty")
-    if place.path.lower().endswith(".zip"):
+        raise VideoError(f"{scrub(place.location)}: the file is empty")
+    if place.file_name.endswith(".zip"):
         return _ZipStore(place, limits)
     return _TarStore(place, limits)
 
 
 class _ZipStore:
     def __init__(self, place: Place, limits: VideoLimits) -> None:
-        self._location = place.location
+        self._location = scrub(place.location)
         self._limits = limits
         self._file: BinaryIO = place.open()
         try:
@@ -81,7 +82,7 @@ def _is_file(member: zipfile.ZipInfo) -> bool:
 
 class _TarStore:
     def __init__(self, place: Place, limits: VideoLimits) -> None:
-        self._location = place.location
+        self._location = scrub(place.location)
         self._file: BinaryIO = place.open()
         try:
             with _archive_errors(self._location):

@@ -17,8 +17,10 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.errors import VideoError
+from pipeline.errors import NodeError, PipelineError, VideoError
+from pipeline.storage import scrub
 from pipeline.video.frames import FrameSelection, FrameSource, VideoLimits
+from pipeline.video.locations import is_node_trouble
 from pipeline.video.wire import Channel, FrameSlots, HungUpError, Message
 
 logger = logging.getLogger(__name__)
@@ -85,19 +87,23 @@ class Child:
         signal.alarm(self._timer_s)
         try:
             step()
-        except VideoError as error:
-            self._fail(str(error), number)
+        except PipelineError as error:
+            self._fail(error, number)
         except HungUpError:
             raise  # the owner is gone
         except Exception as error:
             logger.exception("unexpected failure while decoding")
-            self._fail(f"{location}: cannot be decoded ({type(error).__name__}: {error})", number)
+            kind = NodeError if is_node_trouble(error) else VideoError
+            reason = scrub(f"{type(error).__name__}: {error}")
+            self._fail(kind(f"{scrub(location)}: cannot be decoded ({reason})"), number)
         finally:
             signal.alarm(0)
 
-    def _fail(self, reason: str, number: int) -> None:
+    def _fail(self, error: PipelineError, number: int) -> None:
         self._readings.pop(number, None)
-        self._channel.send({"event": "failed", "number": number, "reason": reason})
+        self._channel.send(
+            {"event": "failed", "number": number, "kind": type(error).__name__, "reason": scrub(str(error))}
+        )
 
     def _open(self, message: Message) -> None:
         selection = message["selection"]

@@ -1,5 +1,6 @@
 """Folders of frame images and single image files, on any filesystem."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
@@ -8,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.errors import VideoError
+from pipeline.storage import scrub, with_retries
 from pipeline.video.frames import BaseSource, FrameSelection, VideoLimits
-from pipeline.video.images import IMAGE_SUFFIXES, decode_image, image_size
+from pipeline.video.images import IMAGE_SUFFIXES, check_single, decode_image, image_size
 from pipeline.video.locations import Place, storage_errors
 
 # Image files fetched at once from object storage, where each one costs a round trip.
@@ -39,7 +41,7 @@ def is_image_path(path: str) -> bool:
 
 
 class ImageSource(BaseSource):
-    """The images of a store as the frames of a video, names sorted as strings."""
+    """The images of a store as the frames of a video, in the order of the numbers in their names."""
 
     def __init__(
         self,
@@ -69,20 +71,24 @@ class ImageSource(BaseSource):
         limits = self._limits
         sizes = self._store.sizes()
         if not sizes:
-            raise VideoError(f"{location}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise VideoError(f"{scrub(location)}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         limits.check_count(len(sizes), location)
         by_name = _by_name(location, sizes)
-        names = sorted(by_name)
+        names = sorted(by_name, key=natural_order)
         chosen = [names[index] for index in selection.apply(names, location)]
         self._paths = [by_name[name] for name in chosen]
         for path in self._paths:
             if (sizes[path] or 0) > limits.max_image_bytes:
-                raise VideoError(f"{location}: {path} is over the limit of {limits.max_image_bytes} bytes an image")
+                raise VideoError(
+                    f"{scrub(location)}: {path} is over the limit of {limits.max_image_bytes} bytes an image"
+                )
         first = next(iter(self._store.read(self._paths[:1])))
+        if self.is_image:
+            check_single(first, self._label(location, self._paths[0]), limits)
         return chosen, *image_size(first, self._label(location, self._paths[0]), limits)
 
     def _label(self, location: str, path: str) -> str:
-        return location if self.is_image else f"{location}: {PurePosixPath(path).name}"
+        return scrub(location) if self.is_image else f"{scrub(location)}: {PurePosixPath(path).name}"
 
     def _frames(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
         paths = [self._paths[index] for index in indices]
@@ -94,12 +100,20 @@ class ImageSource(BaseSource):
         self._store.close()
 
 
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that puts numbers in their own order, so that ``frame_2`` comes before ``frame_10``."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part], name
+
+
 def _by_name(location: str, paths: dict[str, int | None]) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for path in sorted(paths):
         stem = PurePosixPath(path).stem
         if stem in by_name:
-            raise VideoError(f"{location}: {by_name[stem]} and {path} have the same frame name; keep one of them")
+            raise VideoError(
+                f"{scrub(location)}: {by_name[stem]} and {path} have the same frame name; keep one of them"
+            )
         by_name[stem] = path
     return by_name
 
@@ -115,7 +129,9 @@ class FilesystemStore:
         if not self._place.is_folder:
             return {self._place.path: self._place.size_bytes}
         with storage_errors(self._place.location):
-            entries = self._place.filesystem.ls(self._place.path, detail=True)
+            entries = with_retries(
+                lambda: self._place.filesystem.ls(self._place.path, detail=True), self._place.location, "list"
+            )
         return {
             entry["name"]: entry.get("size")
             for entry in entries
@@ -129,11 +145,17 @@ class FilesystemStore:
         while batch := list(islice(remaining, batch_size)):
             if len(batch) == 1:
                 with storage_errors(f"{self._place.location}: {PurePosixPath(batch[0]).name}"):
-                    contents = {batch[0]: self._place.filesystem.cat_file(batch[0])}
+                    contents = {batch[0]: self._fetch(batch[0])}
             else:
                 with storage_errors(self._place.location):
-                    contents = self._place.filesystem.cat(list(dict.fromkeys(batch)))
+                    contents = self._fetch_all(list(dict.fromkeys(batch)))
             yield from (contents[path] for path in batch)
+
+    def _fetch(self, path: str) -> bytes:
+        return with_retries(lambda: self._place.filesystem.cat_file(path), self._place.location, "read")
+
+    def _fetch_all(self, paths: list[str]) -> dict[str, bytes]:
+        return with_retries(lambda: dict(self._place.filesystem.cat(paths)), self._place.location, "read")
 
     def close(self) -> None:
         """Nothing is held open between reads."""

@@ -9,6 +9,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from pipeline.errors import UsageError, VideoError
+from pipeline.storage import scrub
 from pipeline.video.resize import resize_square
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,9 @@ class FrameSelection:
             missing = [name for name in self.frames if name not in position]
             if missing:
                 more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                raise VideoError(f"{location}: frame {missing[0]!r}{more} asked for is not among its {len(names)}")
+                raise VideoError(
+                    f"{scrub(location)}: frame {missing[0]!r}{more} asked for is not among its {len(names)}"
+                )
             chosen = [position[name] for name in self.frames]
         return chosen[:: self.frame_stride][: self.max_frames]
 
@@ -163,7 +166,7 @@ class BaseSource:
             height, width = frame.shape[:2]
             if (height, width) != (self.height, self.width):
                 raise VideoError(
-                    f"{self.location}: frame {self.frame_names[index]!r} is {width}x{height} pixels, "
+                    f"{scrub(self.location)}: frame {self.frame_names[index]!r} is {width}x{height} pixels, "
                     f"the first frame is {self.width}x{self.height}; all frames must have one size"
                 )
             yield frame if side is None else resize_square(frame, side)

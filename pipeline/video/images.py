@@ -89,6 +89,22 @@ def _open(data: bytes, name: str, limits: VideoLimits) -> tuple[Image.Image, int
     return image, orientation if orientation in range(1, 9) else 1
 
 
+def check_single(data: bytes, name: str, limits: VideoLimits) -> None:
+    """Refuse a file of several pictures (animated WebP and PNG, TIFF of several pages) as a one-picture video.
+
+    Raises:
+        VideoError: If it holds more than one picture; the message starts with ``name``.
+    """
+    image, _ = _open(data, name, limits)
+    with image:
+        try:
+            count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO adds depth or a preview
+        except _BROKEN_IMAGE as error:
+            raise VideoError(f"{name}: the image is damaged ({error})") from error
+    if count > 1:
+        raise VideoError(f"{name}: holds {count} pictures; convert it to a video or to a folder of images first")
+
+
 def _from_deep_grey(grey: np.ndarray, name: str) -> np.ndarray:
     if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
         raise VideoError(f"{name}: its pixel values are neither 8 nor 16 bits; convert it to 8 bits first")

@@ -9,9 +9,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from pipeline.errors import VideoError
 from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, VideoLimits, check_indices
-from pipeline.video.wire import FrameSlots
+from pipeline.video.wire import FrameSlots, failure
 from pipeline.video.worker import Worker, WorkerDiedError
 
 # Shared memory of one read; very large frames get fewer slots than ``prefetch``.
@@ -102,7 +101,8 @@ class IsolatedSource:
         worker.send({"operation": "open", "number": self._number, "location": location, **request}, location)
         opened = worker.wait_for(self._number, location, "opening it")
         if opened["event"] == "failed":
-            raise VideoError(opened["reason"])
+            worker.end_conversation(self._number)
+            raise failure(opened)
         self.frame_names: tuple[str, ...] = tuple(opened["frame_names"])
         self.height: int = opened["height"]
         self.width: int = opened["width"]
@@ -194,7 +194,7 @@ class _IsolatedRead(Iterator[np.ndarray]):
                 self._number, self._source.location, f"reading frame {self._names[self._taken]!r}"
             )
             if message["event"] == "failed":
-                raise VideoError(message["reason"])
+                raise failure(message)
         except BaseException:
             self.close()
             raise

@@ -1,7 +1,9 @@
 """Where a video lies: paths and URLs resolved once, storage failures in one line."""
 
+import errno
 import os
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +13,16 @@ from typing import BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import VideoError
+from pipeline.errors import AccessDeniedError, NodeError, StorageError, StorageUnavailableError, VideoError
+from pipeline.storage import MissingFileError, open_filesystem, scrub, with_retries
 from pipeline.video.frames import VideoLimits
 
 _FETCH_CHUNK_BYTES = 4 * 2**20
+
+PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
+"""URLs of videos beside local paths and ``file://``; all of them only fetch bytes."""
+
+_NODE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +43,21 @@ class Place:
         return isinstance(self.filesystem, LocalFileSystem)
 
     @property
+    def file_name(self) -> str:
+        """Lower-case name of the file itself; of a web address without query and fragment, as presigned ones have."""
+        if self.location.startswith(("http://", "https://")):
+            return urllib.parse.urlsplit(self.path).path.rpartition("/")[2].lower()
+        return self.path.rpartition("/")[2].lower()
+
+    @property
     def suffix(self) -> str:
         """Lower-case extension with its dot, of the file itself (not of a URL's query)."""
-        return Path(self.path.split("?")[0]).suffix.lower()
+        return Path(self.file_name).suffix
 
     def open(self) -> BinaryIO:
         """Open the file for reading bytes; seekable."""
         with storage_errors(self.location):
-            return self.filesystem.open(self.path, "rb")
+            return with_retries(lambda: self.filesystem.open(self.path, "rb"), self.location, "read")
 
 
 def find(location: str) -> Place:
@@ -56,18 +71,39 @@ def find(location: str) -> Place:
     with storage_errors(location):
         if "\0" in location:
             raise ValueError("a path cannot contain a null character")
-        # A local file may well be called "a::b.mp4", which fsspec would take for chained URLs.
-        if os.path.lexists(location) or not ("://" in location or "::" in location):
-            filesystem, path = LocalFileSystem(), str(Path(location).expanduser().absolute())
-        else:
-            filesystem, path = fsspec.core.url_to_fs(location)
-        if isinstance(filesystem, LocalFileSystem):
-            return _find_local(location, filesystem, path)
-        info = filesystem.info(path)
-        is_folder = info["type"] == "directory"
-        return Place(
-            location=location, filesystem=filesystem, path=path, is_folder=is_folder, size_bytes=info.get("size")
-        )
+        if is_local_path(location):
+            path = str(Path(location.removeprefix("file://")).expanduser().absolute())
+            return _find_local(location, LocalFileSystem(), path)
+        check_protocol(location)
+
+        def look_up() -> Place:
+            filesystem, path = open_filesystem(location)
+            info = filesystem.info(path)
+            is_folder = info["type"] == "directory"
+            return Place(
+                location=location, filesystem=filesystem, path=path, is_folder=is_folder, size_bytes=info.get("size")
+            )
+
+        return with_retries(look_up, location, "read")
+
+
+def is_local_path(location: str) -> bool:
+    """Whether ``location`` is a path or ``file://`` URL; a local file may well be called ``a::b.mp4``."""
+    plain = os.path.lexists(location) or not ("://" in location or "::" in location)
+    return plain or (location.startswith("file://") and "::" not in location)
+
+
+def check_protocol(location: str) -> None:
+    """Refuse a URL whose protocol could do more than fetch bytes, before fsspec makes anything of it.
+
+    Raises:
+        VideoError: For chained URLs (``a::b``) and for protocols that are not in :data:`PROTOCOLS`.
+    """
+    protocol = location.partition("://")[0].lower()
+    if "::" in location.partition("?")[0]:
+        raise VideoError(f"{scrub(location)}: chained URLs (::) are not allowed for videos")
+    if protocol not in PROTOCOLS:
+        raise VideoError(f"{scrub(location)}: protocol {protocol!r} is not allowed for videos: {', '.join(PROTOCOLS)}")
 
 
 def _find_local(location: str, filesystem: LocalFileSystem, path: str) -> Place:
@@ -75,24 +111,45 @@ def _find_local(location: str, filesystem: LocalFileSystem, path: str) -> Place:
     is_folder = Path(path).is_dir()
     if not is_folder and not Path(path).is_file():
         # Opening a named pipe would wait for a writer that never comes.
-        raise VideoError(f"{location}: is neither a file nor a folder")
+        raise VideoError(f"{scrub(location)}: is neither a file nor a folder")
     return Place(location=location, filesystem=filesystem, path=path, is_folder=is_folder, size_bytes=status.st_size)
 
 
 @contextmanager
 def storage_errors(location: str) -> Iterator[None]:
-    """Turn whatever a filesystem raises (each fsspec backend has its own classes) into a VideoError of one line."""
+    """Turn what a filesystem raises (each fsspec backend has its own classes) into one of this project's errors.
+
+    Raises:
+        VideoError: It is the file's own fault, or that of the one host of an ``http(s)://`` URL.
+        StorageUnavailableError, AccessDeniedError: A store with credentials of the run does not serve it.
+        NodeError: This machine is out of disk, memory, descriptors or processes.
+    """
+    shown = scrub(location)
     try:
         yield
-    except VideoError:
+    except (VideoError, NodeError):
         raise
-    except FileNotFoundError as error:
-        raise VideoError(f"{location}: no such file or folder") from error
+    except (StorageUnavailableError, AccessDeniedError) as error:
+        if location.startswith(("http://", "https://")):
+            raise VideoError(str(error)) from error
+        raise
+    except (FileNotFoundError, MissingFileError) as error:
+        raise VideoError(f"{shown}: no such file or folder") from error
+    except StorageError as error:
+        raise VideoError(str(error)) from error
     except PermissionError as error:
-        raise VideoError(f"{location}: permission denied; check its mode, or the credentials of its storage") from error
+        raise VideoError(f"{shown}: permission denied; check its mode, or the credentials of its storage") from error
     except Exception as error:
+        if is_node_trouble(error):
+            raise NodeError(f"{shown}: this machine cannot work: {error}; free disk space, memory or files") from error
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise VideoError(f"{location}: cannot be read ({type(error).__name__}: {' '.join(reason.split())})") from error
+        reason = scrub(" ".join(reason.split()))
+        raise VideoError(f"{shown}: cannot be read ({type(error).__name__}: {reason})") from error
+
+
+def is_node_trouble(error: BaseException) -> bool:
+    """Whether this machine and not the input is to blame: no disk space, memory, descriptors or processes."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NODE_ERRNOS)
 
 
 class LocalCopy:
@@ -119,7 +176,8 @@ class LocalCopy:
             return
         if place.size_bytes is not None and place.size_bytes > limits.max_file_bytes:
             raise _too_large(place, limits)
-        descriptor, self._name = tempfile.mkstemp(prefix="video-", suffix=place.suffix)
+        with storage_errors(tempfile.gettempdir()):
+            descriptor, self._name = tempfile.mkstemp(prefix="video-", suffix=place.suffix)
         self._file = os.fdopen(descriptor, "wb")
         self.path = self._name
         by_descriptor = Path(f"/proc/self/fd/{descriptor}")
@@ -134,15 +192,21 @@ class LocalCopy:
 
     def _fetch(self, place: Place, limits: VideoLimits, progress: Callable[[], None]) -> None:
         assert self._file is not None
-        total = 0
-        with storage_errors(place.location), place.filesystem.open(place.path, "rb") as remote:
-            while chunk := remote.read(_FETCH_CHUNK_BYTES):
-                total += len(chunk)
-                if total > limits.max_file_bytes:
-                    raise _too_large(place, limits)
-                self._file.write(chunk)
-                progress()
-            self._file.flush()
+        file = self._file
+
+        def fetch() -> None:
+            file.seek(0)
+            file.truncate()
+            with place.filesystem.open(place.path, "rb") as remote:
+                while chunk := remote.read(_FETCH_CHUNK_BYTES):
+                    if file.tell() + len(chunk) > limits.max_file_bytes:
+                        raise _too_large(place, limits)
+                    _write(file, chunk)
+                    progress()
+            file.flush()
+
+        with storage_errors(place.location):
+            with_retries(fetch, place.location, "read")
 
     def close(self) -> None:
         """Remove the temporary file, if there is one."""
@@ -154,5 +218,14 @@ class LocalCopy:
             self._name = None
 
 
+def _write(file: BinaryIO, chunk: bytes) -> None:
+    try:
+        file.write(chunk)
+    except OSError as error:  # of the temporary folder, not of the storage that is read
+        raise NodeError(f"cannot write to {tempfile.gettempdir()}: {error}; free space or set TMPDIR") from error
+
+
 def _too_large(place: Place, limits: VideoLimits) -> VideoError:
-    return VideoError(f"{place.location}: is over the limit of {limits.max_file_bytes} bytes for a remote video file")
+    return VideoError(
+        f"{scrub(place.location)}: is over the limit of {limits.max_file_bytes} bytes for a remote video file"
+    )

@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 
+from pipeline.errors import VideoError
+from pipeline.storage import scrub
 from pipeline.video.archive import ARCHIVE_SUFFIXES, open_archive
 from pipeline.video.folder import FilesystemStore, ImageSource
 from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, FrameSource, VideoLimits
 from pipeline.video.images import IMAGE_SUFFIXES
 from pipeline.video.locations import find
 from pipeline.video.videofile import VideoFileSource
+
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
+"""FFmpeg's video reader would give the first tile, or a plane of transparency or depth, as if it were the picture."""
 
 __all__ = ["FrameSelection", "FrameSource", "VideoLimits", "open_video"]
 
@@ -47,8 +52,12 @@ def open_video(
     place = find(location)
     if place.is_folder:
         return ImageSource(location, FilesystemStore(place), selection, limits)
-    if place.path.lower().endswith(ARCHIVE_SUFFIXES):
+    if place.file_name.endswith(ARCHIVE_SUFFIXES):
         return ImageSource(location, open_archive(place, limits), selection, limits)
+    if place.suffix in _HEIF_SUFFIXES:
+        raise VideoError(
+            f"{scrub(location)}: HEIC, HEIF and AVIF pictures are not read; convert it to PNG or JPEG first"
+        )
     if place.suffix in IMAGE_SUFFIXES:
         return ImageSource(location, FilesystemStore(place), selection, limits, is_image=True)
     return VideoFileSource(place, selection, limits, progress)

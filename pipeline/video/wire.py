@@ -14,6 +14,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from pipeline.errors import (
+    AccessDeniedError,
+    NodeError,
+    PipelineError,
+    StorageError,
+    StorageUnavailableError,
+    VideoError,
+)
+
 Message = dict[str, Any]
 
 _LENGTH_BYTES = 8
@@ -131,3 +140,13 @@ class FrameSlots:
                 descriptor = os.dup(file.fileno())
         os.ftruncate(descriptor, size_bytes)
         return descriptor
+
+
+_FAILURES: dict[str, type[PipelineError]] = {
+    kind.__name__: kind for kind in (VideoError, NodeError, StorageError, StorageUnavailableError, AccessDeniedError)
+}
+
+
+def failure(message: Message) -> PipelineError:
+    """The error that a "failed" message tells of, of the class that the child raised."""
+    return _FAILURES.get(message["kind"], VideoError)(message["reason"])

@@ -11,7 +11,7 @@ from collections import deque
 from itertools import count
 from pathlib import Path
 
-from pipeline.errors import VideoError
+from pipeline.errors import NodeError, VideoError
 from pipeline.video.wire import Channel, HungUpError, Message
 
 logger = logging.getLogger(__name__)
@@ -42,19 +42,26 @@ class Worker:
         self._has_started = False
         self._numbers = count()
         self._inbox: dict[int, deque[Message]] = {}
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise NodeError(f"cannot start a decoder process: {error}; raise ulimit -n") from error
         # A fresh interpreter, not a fork or multiprocessing's spawn: those would bring along the owner's threads and
         # locks, or run its main script again.
         command = [sys.executable, "-P", "-m", "pipeline.video.child", str(theirs.fileno()), str(timeout_s), opener]
         search_path = [str(_PACKAGE_ROOT), *(entry or str(Path.cwd()) for entry in sys.path)]
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this very interpreter and package
-                command,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - this very interpreter and package
+                    command,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
+                )
+            except OSError as error:  # ENOMEM, EAGAIN, EMFILE: no program of ours is missing
+                ours.close()
+                raise NodeError(f"cannot start a decoder process: {error}; free memory or processes") from error
         self._channel = Channel(ours)
         self._finalizer = weakref.finalize(self, _end, self._process, self._channel)
 

@@ -172,6 +172,11 @@ class FailureSettings:
     """Times a video may end its worker before it counts as failed."""
     decode_timeout_s: Seconds = 120.0
     """Longest wait for one frame before the decoder is ended, in seconds."""
+    max_failed: Annotated[float, Rule(lambda share: 0 <= share <= 1, "a share from 0 to 1"), Option("SHARE")] = 0.0
+    """Share of the expressions that may fail for the run to end with exit code 0, as 0.001 for one in a thousand."""
+    video_timeout_s: Seconds | None = None
+    """Longest time a stage may take for one video, in seconds; then its worker is ended and the attempt counts
+    (default: no limit but the decoder's)."""
     max_side: Annotated[int, at_least(1), Option("PX")] = 8192
     """Refuse videos with a longer side than this, in pixels."""
 

@@ -17,6 +17,7 @@ from pipeline.dataset.state import Counts, DatasetState
 from pipeline.engine import cluster
 from pipeline.engine.count import count_frames
 from pipeline.engine.graph import run_graph
+from pipeline.engine.guard import Withheld
 from pipeline.engine.merging import merge_on_cluster
 from pipeline.engine.metrics import RunMetrics
 from pipeline.engine.model_files import fetch_on_nodes
@@ -32,7 +33,7 @@ from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
-from pipeline.schema import VideoTask
+from pipeline.schema import VideoTask, failed_rows
 from pipeline.stages.ground import Ground
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
@@ -126,12 +127,21 @@ def annotate(
             left = Counter(task.video_id for task in schedule.tasks)
             output.merge_by(merge_on_cluster(output.merger))
             output.expect(schedule.tasks)
+            withheld = Withheld()
             for row in run_graph(PIPELINE, tasks_table(schedule.tasks), settings, placement):
-                output.committed(row["video_id"])
+                if row["withheld"]:
+                    withheld.add(row["video_id"], row["error"])
+                else:
+                    withheld.served()
+                    output.committed(row["video_id"])
                 left[row["video_id"]] -= 1
                 completes = not left[row["video_id"]]
                 progress.add(row, completes=completes)
                 metrics.add(row, left=len(todo) - progress.done, completes=completes)
+            withheld.check_end(done=progress.done - len(withheld.messages))
+            refused = [task for task in todo if task.video_id in withheld.messages]
+            for task in output.remaining(refused, retry_failed=False) if refused else []:
+                output.commit(failed_rows(task, withheld.messages[task.video_id]))
         seconds = time.monotonic() - started
         counts = output.finish(_summary(progress, seconds), idle=not todo)
     say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")

@@ -17,7 +17,8 @@ from pipeline.settings import POSITIVE, Option
 EPILOG = """\
 --config takes a YAML file with the same names (num_keyframes: 12); options on the command line win over it.
 
-exit codes: 0 done, nothing failed; 1 done, but some rows are failed (the last line says how many and where);
+exit codes: 0 done, at most the share --max-failed of the expressions failed; 1 done, but more failed (the last line
+says how many and where);
 2 bad usage; 3 could not run; 130 interrupted
 """
 
@@ -70,4 +71,4 @@ def run(options: Options) -> int:
     )
     if counts.failed:
         print_line(f"{counts.failed} expressions failed; see status and error in {config.output}/masks")
-    return 1 if counts.failed else 0
+    return 1 if counts.failed > config.max_failed * counts.expressions else 0

@@ -3,9 +3,12 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 from pipeline.cli.options import Parser, parse
 from pipeline.cli.terminal import printable
@@ -78,6 +81,9 @@ def run_program(program: str, work: Callable[[], int]) -> int:
     An error raised on purpose becomes one line on standard error and the error's exit code.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # sent by batch systems and `ray job stop`: ends a run as Ctrl-C does, with all that was done kept
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         return work()
     except PipelineError as error:
@@ -94,6 +100,10 @@ def run_program(program: str, work: Callable[[], int]) -> int:
         log.exception("%s could not go on", program)
         sys.stderr.write(f"{program}: could not run: {type(error).__name__}: {printable(error)}\n")
         return PipelineError.exit_code
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _help() -> str:

@@ -4,7 +4,7 @@ Ray restarts a dead worker and hands it the same input without bound. The count 
 the workers that die.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,15 +17,22 @@ Key = tuple[str, str, str]
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class AttemptLedger:
-    """How many times each (stage, task) was begun in this run."""
+    """On which nodes each (stage, task) was begun in this run without coming to an end."""
 
     def __init__(self) -> None:
-        self._begun: Counter[Key] = Counter()
+        self._begun: defaultdict[Key, list[str]] = defaultdict(list)
 
-    def begin(self, key: Key) -> int:
-        """Note one more attempt and return its number, from 1."""
-        self._begun[key] += 1
-        return self._begun[key]
+    def begin(self, key: Key, node_id: str, limit: int) -> int:
+        """Note one more attempt and return its number, from 1.
+
+        Attempts on nodes that were lost since do not count: a spot machine that is taken back is no video's fault.
+        """
+        nodes = self._begun[key]
+        if len(nodes) >= limit:
+            lost = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+            nodes[:] = [node for node in nodes if node not in lost]
+        nodes.append(node_id)
+        return len(nodes)
 
     def end(self, key: Key) -> None:
         """The attempt came to an end, good or bad, and the worker lives."""
@@ -42,10 +49,16 @@ class Attempts:
 
     def begin(self, row: Mapping[str, Any]) -> str | None:
         """Note an attempt; the message to fail the video with if it has had too many."""
-        number: int = ray.get(self._ledger.begin.remote(self._key(row)))  # type: ignore[assignment]
+        here = ray.get_runtime_context().get_node_id()
+        number: int = ray.get(  # type: ignore[assignment]
+            self._ledger.begin.remote(self._key(row), here, self._limit)
+        )
         if number <= self._limit:
             return None
-        return f"WorkerDied: the {self._stage} worker died {number - 1} times over this video; it was given up"
+        return (
+            f"WorkerDied: the {self._stage} worker died {number - 1} times over this video (or took longer than "
+            "--video-timeout-s); it was given up"
+        )
 
     def end(self, row: Mapping[str, Any]) -> None:
         """Note that the worker survived."""

@@ -1,12 +1,18 @@
 """Joining a Ray cluster, or starting a private one on this machine."""
 
+import atexit
 import logging
 import os
 import secrets
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+
+LONGEST_BASE = 30
+"""Characters of a temporary folder that leave room for Ray's names of sockets."""
 
 
 def prepare(address: str | None = None) -> None:
@@ -41,12 +47,18 @@ def connect(address: str | None = None) -> bool:
     where = _resolve(address)
     if where == "local":
         try:
-            ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                _temp_dir=_private_folder(),
+            )
         except Exception as error:  # Ray raises plain ones
             reason = " ".join(str(error).split())[:300]
             raise PipelineError(
                 f"Ray did not start on this machine ({reason}); it may be short of processor time, memory or space for "
-                "temporary files: free some and start the same command again; ray/session_latest/logs there says more"
+                "temporary files: free some and start the same command again; session_latest/logs in "
+                f"{os.environ.get('RAY_TMPDIR') or tempfile.gettempdir()} says more"
             ) from error
         return False
     try:
@@ -56,6 +68,20 @@ def connect(address: str | None = None) -> bool:
             f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
         ) from error
     return True
+
+
+def _private_folder() -> str | None:
+    """A folder for a cluster of this machine's own that nobody else may enter: Ray opens its session's to everyone.
+
+    Short, since paths of sockets are bounded (107 bytes) and batch systems set long temporary folders. Removed when
+    this process ends. ``None`` where the user named one by ``RAY_TMPDIR``.
+    """
+    if os.environ.get("RAY_TMPDIR"):
+        return None
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="sa2va-i-", dir=base if len(base) <= LONGEST_BASE else "/tmp")  # noqa: S108
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def resources_of_nodes() -> list[dict[str, float]]:

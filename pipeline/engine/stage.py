@@ -14,7 +14,7 @@ import pyarrow as pa
 from ray.actor import ActorHandle
 
 from pipeline.engine.attempts import Attempts
-from pipeline.engine.guard import attempt
+from pipeline.engine.guard import attempt, deadline
 from pipeline.engine.metrics import StageMetrics
 from pipeline.engine.settings import WorkerSettings
 from pipeline.logs import log_structured
@@ -103,7 +103,8 @@ class Stage(ABC):
         if message:
             result = self.failed(row, message)
         else:
-            result = attempt(row["video_id"], lambda: self.process(row), lambda error: self.failed(row, error))
+            with deadline(self.settings.config.video_timeout_s if self.pool else None):
+                result = attempt(row["video_id"], lambda: self.process(row), lambda error: self.failed(row, error))
         if self.attempts:
             self.attempts.end(row)
         if self.metrics:

@@ -50,6 +50,7 @@ WRITTEN_SCHEMA = pa.schema(
         pa.field("failed", pa.int64()),
         pa.field("error", pa.string()),
         pa.field("fatal", pa.string()),
+        pa.field("withheld", pa.bool_()),
         pa.field("frames_done", pa.int64()),
         SECONDS,
     ]

@@ -2,6 +2,7 @@
 
 import pyarrow.compute as pc
 
+from pipeline.engine.guard import is_withheld
 from pipeline.engine.stage import Row, Stage
 from pipeline.errors import StorageError
 from pipeline.schema import Status
@@ -12,7 +13,8 @@ class Write(Stage):
     """Commits rows; safe to repeat, since a commit has one name and one content.
 
     It runs as short tasks beside the pools. Storage that fails for good (a full disk) is reported in the column
-    ``fatal``, for the driver to end the run with: an exception would reach it wrapped in one of Ray's.
+    ``fatal``, for the driver to end the run with: an exception would reach it wrapped in one of Ray's. Failures that
+    may be the fault of the videos' storage are not committed but handed on, with ``withheld`` set.
     """
 
     name = "write"
@@ -32,6 +34,8 @@ class Write(Stage):
             "error": errors[0].as_py() if len(errors) else None,
             "frames_done": row["frames_done"],
         }
+        if is_withheld(result["error"]):
+            return {**result, "withheld": True}
         try:
             self.settings.writer.commit(rows)
         except StorageError as error:

@@ -19,7 +19,7 @@ from pipeline.engine.progress import Progress
 with open_display() as display:
     progress = Progress(2, display.say, on_update=display.on_progress)
     display.say("2 videos in the manifest")
-    row = dict(video_id="a", expressions=3, failed=0, frames_done=20, ground_seconds=1, segment_seconds=2, error=None)
+    row = dict(video_id="a", expressions=3, failed=0, frames_done=20, seconds=[], error=None)
     for row in (row, row | dict(video_id="b\\x1b[2J", failed=1, error="VideoError: b.mp4: [red]gone[/red]")):
         progress.add(row)
 """
@@ -69,7 +69,7 @@ def test_a_pipe_gets_lines_with_the_same_numbers(capsys) -> None:
     with display:
         progress = Progress(1, display.say, on_update=display.on_progress)
         row = {"video_id": "a", "expressions": 1, "failed": 0, "frames_done": 9, "error": None}
-        progress.add(row | {"ground_seconds": 1.0, "segment_seconds": 1.0})
+        progress.add(row | {"seconds": []})
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("1/1 videos, ")
     assert line.endswith(" frames/s, 0 failed, 0 s left")

@@ -131,7 +131,7 @@ class Setting:
         """``value`` in the field's own type (``2`` becomes ``2.0`` for a float).
 
         Args:
-            value: Of any type.
+            value: What was given, of any type.
             called: What the error message calls the setting (default: its name).
 
         Raises:

@@ -49,7 +49,7 @@ class Options(CheckedSettings):
     allow_missing: bool = False
     """Count rows of the dataset that do not read back as missing, instead of failing (exit code 3)."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
-    """Of a mask dataset: answer expressions whose presence is below this with nothing."""
+    """In a mask dataset, take expressions whose presence is below this as answered with no object."""
     json: Annotated[str, Option("FILE")] | None = None
     """Write everything as JSON, fractions of 1."""
     csv: Annotated[str, Option("FILE")] | None = None

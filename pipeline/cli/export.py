@@ -50,8 +50,8 @@ class ExportOptions(CheckedSettings):
     exclude_meta: Annotated[str, Option("META")] | None = None
     """Leave out the videos of this meta_expressions.json."""
     objects: Literal["first", "union", "all"] | None = None
-    """Of answers with several objects: the first, as the published evaluation does, their union, or all of them as
-    tracks (default: all where a format has tracks, union for votsr, else first)."""
+    """What to take of an answer with several objects: the first, as the published evaluation does, their union, or all
+    of them as tracks (default: all where a format has tracks, union for votsr, else first)."""
     allow_missing: bool = False
     """Export empty masks where an expression failed, is missing or does not read back, and leave out what cannot be
     written at all (exit code 1)."""

@@ -39,7 +39,7 @@ class Options(CheckedSettings):
     model: str = "nano"
     """The included small model (nano), one as large and untrained (random), or as for annotate."""
     device: str = "auto"
-    """Of the model: auto, cpu, cuda, cuda:1, ..."""
+    """Where the model runs: auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the model."""
     frames: Annotated[int, at_least(1), Option("N")] = 80

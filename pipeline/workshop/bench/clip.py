@@ -12,7 +12,7 @@ from pipeline.workshop.shapes.benchmark import BenchmarkTree, make_video
 from pipeline.workshop.shapes.grammar import ShapeExpression
 
 _SEED = 25
-"""Of a clip with six objects, about which 75 true sentences can be said."""
+"""Draws a clip with six objects, about which 75 true sentences can be said."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class BenchClip:
     """A video and what is asked about it.
 
     Attributes:
-        location: Of the video.
+        location: Path or URL of the video.
         sentences: All different, as many as are needed.
     """
 
@@ -35,9 +35,9 @@ def bench_clip(
     """The clip to measure on.
 
     Args:
-        video: A video of one's own; none draws one of ``frames`` JPEG frames.
-        frames: Of the drawn one.
-        height_width: Of the drawn one, pixels.
+        video: A video of your own; ``None`` draws one of JPEG frames.
+        frames: Number of frames to draw.
+        height_width: Size of the drawn frames, pixels.
         expressions: Sentences needed.
     """
     if video is not None:

@@ -48,11 +48,11 @@ class BenchSettings:
     expressions: Sequence[int] = (1, 4, 16)
     """Numbers of expressions to measure with, ascending."""
     video: str | None = None
-    """A video; none draws one."""
+    """A video; ``None`` draws one."""
     height_width: tuple[int, int] = (480, 854)
-    """Of a drawn video."""
+    """Size of a drawn video, pixels."""
     threads: int | None = None
-    """CPU threads; none takes PyTorch's choice, and one thread for a small network, as the job does."""
+    """CPU threads; ``None`` takes PyTorch's choice, and one thread for a small network, as the job does."""
     published_once: bool = False
     """Measure the published arrangement on one expression and multiply."""
     variants: Sequence[str] = ()

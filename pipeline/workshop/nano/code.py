@@ -1,4 +1,4 @@
-"""What a target looks like and where it keeps to, as one vector: the common tongue of both halves of the training.
+"""What a target looks like and where it stays, as one vector that both halves of the training share.
 
 The mask decoder learns to find what such a code says (``decoding``), the language model learns to say it
 (``language``): apart, and at the same time. The prompt vector is a linear image of the code, so a language model in

@@ -9,7 +9,7 @@ from pipeline.workshop.shapes import keyframe_times, render, sample_scenes
 from pipeline.workshop.shapes.scene import frame_times
 
 TRACKED_FRAMES = 40
-"""Of a clip that validation follows objects through."""
+"""Frames of a clip in which validation follows objects."""
 
 
 @torch.no_grad()
@@ -19,10 +19,10 @@ def validate_tracking(
     """J of following every object of test clips from true masks, by the inference code.
 
     Args:
-        segmenter: Finished.
-        seed: Of the clips.
-        clips: How many.
-        num_frames: Of each clip.
+        segmenter: A trained one.
+        seed: Decides which clips are drawn.
+        clips: Number of clips.
+        num_frames: Frames of a clip.
         keyframes: True masks given: on the first frame, or on this many uniform ones.
     """
     size = segmenter.config.image_size

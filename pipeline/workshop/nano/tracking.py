@@ -25,7 +25,7 @@ class Stretch:
     """The pieces of video that a stage trains on.
 
     Attributes:
-        frames: Of each.
+        frames: Length of a piece.
         layouts: Which of them, in time order, are conditioning frames; the others are tracked. Taken in turn.
         loss_side_share: Masks are compared at 1 / this of the image's side.
     """
@@ -58,7 +58,7 @@ class TrackingTraining(nn.Module):
         """Loss on one fresh batch of ``clips`` x ``objects`` tracks.
 
         Args:
-            seed: Of everything random in it.
+            seed: Decides everything that is drawn at random.
             clips: Number of clips.
             objects: Objects followed per clip, the encoder's work being shared.
             forcing: Share of tracked frames whose memory is made from the true mask instead of the predicted one.

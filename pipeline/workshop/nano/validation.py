@@ -112,7 +112,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Mean":
-        """Of shares 0..1."""
+        """The statistics of values from 0 to 1."""
         array = 100 * np.array(list(values), np.float64)
         error = float(array.std(ddof=1) / math.sqrt(len(array))) if len(array) > 1 else math.nan
         return cls(float(array.mean()) if len(array) else math.nan, error, len(array))

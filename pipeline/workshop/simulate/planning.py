@@ -18,16 +18,16 @@ EXPRESSIONS_PER_VIDEO = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningCost:
-    """Of a manifest of ``rows`` rows.
+    """What planning one manifest costs.
 
     Attributes:
-        rows: Of the manifest.
-        videos: It names.
-        read_seconds: To read, check and group it.
-        rows_seconds: To find what is left to do, order it and make its rows.
-        input_seconds: To hand the rows to Ray, of which the driver keeps a reference to each.
-        cpu_seconds: Of all that; tells what a machine with other work would have needed had it been quiet.
-        memory_bytes: By which the process grew.
+        rows: Rows of the manifest.
+        videos: Videos that it names.
+        read_seconds: Time to read, check and group it.
+        rows_seconds: Time to find what is left to do, order it and make its rows.
+        input_seconds: Time to hand the rows to Ray, of which the driver keeps a reference to each.
+        cpu_seconds: Processor time of all three; on a machine with other work, about the wall time of a quiet one.
+        memory_bytes: Growth of the process.
     """
 
     rows: int

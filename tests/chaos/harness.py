@@ -101,10 +101,13 @@ class Chaos:
             self.cluster.remove_node(self.worker, allow_graceful=False)
             self.worker = self._add_worker()
             return True
-        for process in psutil.process_iter(["cmdline"]):
-            if TITLES[victim] in " ".join(process.info["cmdline"] or []):
-                process.kill()
-                return True
+        for process in psutil.Process().children(recursive=True):  # of this cluster, not of anybody else's
+            try:
+                if TITLES[victim] in " ".join(process.cmdline()):
+                    process.kill()
+                    return True
+            except psutil.Error:
+                continue
         return False
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 from pipeline.dataset import OutputDirectory
@@ -179,3 +180,121 @@ def test_of_four_at_once_one_gets_it(out):
     for run in runs:
         run.join()
     assert sorted(outcomes) == ["acquired", "refused", "refused", "refused"]
+
+
+def test_a_lock_that_was_ours_and_is_gone_is_lost(out, quick):
+    """What a run finds that was paused while another one took its lock over and ended."""
+    lock = quick()
+    lock.acquire()
+    (out / "_state" / "lock.json").unlink()
+    wait_until(lambda: lock._lost)
+    with pytest.raises(StorageError, match="the lock is gone"):
+        lock.check()
+    lock.release()
+    assert not (out / "_state" / "lock.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"run_id": 3}'])
+def test_a_lock_that_was_ours_and_is_changed_is_lost(out, quick, damage):
+    lock = quick()
+    lock.acquire()
+    (out / "_state" / "lock.json").write_text(damage)
+    wait_until(lambda: lock._lost)
+    with pytest.raises(StorageError, match="this run stops"):
+        lock.check()
+
+
+class OtherClientsError(Exception):
+    """An error of a client library that nobody knows here, as google.auth's TransportError is."""
+
+
+def test_the_heartbeat_survives_any_error(out, quick, monkeypatch):
+    lock = quick()
+    lock.acquire()
+    failing = threading.Event()
+    failing.set()
+    original = RunLock._write
+
+    def write(self):
+        if failing.is_set():
+            raise OtherClientsError("https://me:secret@host is away")
+        original(self)
+
+    monkeypatch.setattr(RunLock, "_write", write)
+    time.sleep(0.5)
+    failing.clear()
+    before = json.loads((out / "_state" / "lock.json").read_text())["beat"]
+    wait_until(lambda: json.loads((out / "_state" / "lock.json").read_text())["beat"] > before)
+    lock.check()
+
+
+def test_a_heartbeat_that_fails_for_long_ends_the_run(out, quick, monkeypatch):
+    lock = quick(watch_s=0.1)
+    lock.acquire()
+    monkeypatch.setattr(RunLock, "_write", lambda _: (_ for _ in ()).throw(OtherClientsError("away")))
+    time.sleep(0.8)
+    with pytest.raises(StorageError, match="could not be renewed for"):
+        lock.check()
+
+
+def test_a_release_during_a_slow_beat_leaves_no_lock(out, quick, monkeypatch):
+    """A beat in its retries must not write the lock again after it was removed."""
+    lock = quick()
+    lock.acquire()
+    original, inside = RunLock._write, threading.Event()
+
+    def slow(self):
+        inside.set()
+        time.sleep(1)
+        original(self)
+
+    monkeypatch.setattr(RunLock, "_write", slow)
+    assert inside.wait(10)
+    lock.release()
+    time.sleep(0.3)
+    assert not (out / "_state" / "lock.json").exists()
+
+
+def test_a_clock_that_is_set_forward_makes_no_living_lock_old(out, quick, monkeypatch):
+    """The file looks an hour old, but its holder beats."""
+    lock_of_elsewhere(out)
+    old = time.time() - 3600
+    os.utime(out / "_state" / "lock.json", (old, old))
+
+    def beat():
+        lock_of_elsewhere(out, beat=2)
+        os.utime(out / "_state" / "lock.json", (old, old))
+
+    beats = threading.Timer(0.15, beat)
+    beats.start()
+    with pytest.raises(UsageError, match=r"run far .process 1 on elsewhere"):
+        quick(watch_s=10).acquire()
+
+
+def test_a_process_of_this_machine_lives_whatever_the_clock_says(out, quick, monkeypatch):
+    """The boot time that psutil starts from moves when the clock is set."""
+    quick().acquire()
+    monkeypatch.setattr("psutil.Process.create_time", lambda _: time.time() + 7200)
+    with pytest.raises(UsageError, match="in use"):
+        quick().acquire()
+
+
+def test_a_lock_of_an_earlier_version_is_understood(out, quick):
+    """It holds the start of its process in seconds since 1970."""
+    lock = quick()
+    lock.acquire()
+    lock._stop.set()
+    lock._thread.join()
+    lock._write()
+    file = out / "_state" / "lock.json"
+    entry = json.loads(file.read_text())
+    file.write_text(json.dumps({**entry, "process_started": psutil.Process().create_time()}))
+    with pytest.raises(UsageError, match="in use"):
+        quick().acquire()
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -5,7 +5,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,7 @@ def annotate(
             metrics = RunMetrics()
             left = Counter(task.video_id for task in schedule.tasks)
             output.merge_by(merge_on_cluster(output.merger))
-            output.expect(schedule.tasks)
+            schedule = replace(schedule, tasks=output.expect(schedule.tasks))
             withheld = Withheld()
             for row in run_graph(PIPELINE, tasks_table(schedule.tasks), settings, placement):
                 if row["withheld"]:

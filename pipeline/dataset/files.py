@@ -3,7 +3,7 @@
 import io
 import logging
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
@@ -53,6 +53,15 @@ class BrokenFileError(PipelineError):
 def mask_files(url: str) -> list[FileInfo]:
     """The Parquet files of the dataset at ``url``, by name; none when it does not exist."""
     return list_files(join(url, MASKS_FOLDER), ".parquet")
+
+
+def may_hold(file: FileInfo, digests: Collection[str]) -> bool:
+    """Whether, by its name, a file may hold rows of one of the videos that the digests stand for."""
+    part = part_of_file(file.url)
+    if part is not None:
+        return any(part_of_digest(digest, part[1]) == part[0] for digest in digests)
+    own = digest_of_file(file.url)
+    return own is None or own in digests
 
 
 def file_of_video(files: Sequence[FileInfo], video_id: str) -> str | None:

@@ -31,13 +31,14 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.lock import RunLock
 from pipeline.dataset.merge import PartMerger
 from pipeline.dataset.merging import Merge, Merging
-from pipeline.dataset.owner import Owner, disown_earlier, take_ownership
+from pipeline.dataset.owner import Owner, check_owner, disown_earlier, take_ownership
 from pipeline.dataset.staging import adopt, staged_since, tidy
 from pipeline.dataset.state import Counts, DatasetState, statuses
 from pipeline.dataset.writer import DatasetWriter, RunHold
 from pipeline.errors import StorageError, UsageError
 from pipeline.schema import SCHEMA_VERSION, MaskRow, VideoTask
 from pipeline.storage import (
+    FileInfo,
     MissingFileError,
     absolute,
     atomic_write,
@@ -54,8 +55,10 @@ logger = logging.getLogger(__name__)
 
 _OF_LAST_WORK = ("timings", "this_run")
 """Of run.json: what a run that finds nothing to do leaves as it was."""
-CHECKED_BYTES = 4 * 2**30
-"""So much of what will be written anew is read through when a run begins."""
+PARTS_AT_ONCE = 8
+"""Parts whose videos are worked on together, the longest first: about 2,000 videos."""
+CHECKED_BYTES = 2 * 2**30
+"""So much is read through for damage when a run begins."""
 
 
 class OutputDirectory:
@@ -78,6 +81,7 @@ class OutputDirectory:
         self._lock = lock if lock is not None else RunLock(self.url)
         self._run: dict[str, Any] = {}
         self._earlier: dict[str, Any] = {}
+        self._owner: Owner | None = None
         self._hold: RunHold | None = None
         self._merging: Merging | None = None
 
@@ -118,7 +122,7 @@ class OutputDirectory:
             stored = self._stored_run() or {}
             self._check_identity(stored, identity)
             parts = _checked_parts(stored.get("parts", 0)) or _checked_parts(parts)
-            owner = take_ownership(self.url, self.run_id)
+            owner = self._owner = take_ownership(self.url, self.run_id)
             remove_leftovers(self.url)
             self._earlier = {name: stored[name] for name in _OF_LAST_WORK if name in stored}
             self._run = {
@@ -162,9 +166,17 @@ class OutputDirectory:
         """Let ``merge`` do the work of :attr:`merger` from now on, in tasks on a cluster for example."""
         self._merger_thread().merge = merge
 
-    def expect(self, tasks: Sequence[VideoTask]) -> None:
-        """Say what will be committed, one commit a task, so that a part is merged as soon as it is complete."""
-        self._merger_thread().expect(part_of(task.video_id, self._held().parts) for task in tasks)
+    def expect(self, tasks: Sequence[VideoTask]) -> list[VideoTask]:
+        """Say what will be committed, one commit a task, so that a part is merged as soon as it is complete.
+
+        Returns:
+            ``tasks`` in the order to work in: a few parts after the other, each of which is then written once and not
+            every five minutes; within these as given.
+        """
+        parts = [part_of(task.video_id, self._held().parts) for task in tasks]
+        self._merger_thread().expect(parts)
+        windows = [part // PARTS_AT_ONCE for part in parts]
+        return [tasks[index] for index in sorted(range(len(tasks)), key=windows.__getitem__)]
 
     def committed(self, video_id: str) -> None:
         """Take note of a commit of a worker. Raises StorageError, also when another run has taken the output over."""
@@ -185,8 +197,14 @@ class OutputDirectory:
         self.committed(video_id)
 
     def check_lock(self) -> None:
-        """Raise StorageError when another run has taken the directory over."""
+        """Raise StorageError when another run has taken the directory over, as far as the heartbeat has noticed."""
         self._lock.check()
+
+    def _check_ours(self) -> None:
+        """Raise StorageError when another run has taken the directory over, also since the last heartbeat."""
+        self._lock.check()
+        if self._owner is not None:
+            check_owner(self.url, self._owner)
 
     def has_unmerged(self) -> int:
         """Number of parts for which earlier runs, also of the older layout, left something to merge."""
@@ -205,16 +223,16 @@ class OutputDirectory:
         Raises:
             StorageError: Also when rows turned out to be damaged, which the next start does again.
         """
-        self._lock.check()
+        self._check_ours()
         if self._merging is not None:
             self._merge_all(self._merging)
-            self._lock.check()
             if self._merging.damage:
                 raise StorageError(f"{'; '.join(self._merging.damage)}; start the same command again")
         counts = DatasetState(self.url).counts()
         added = {**without_secrets(summary), **self._earlier} if idle else without_secrets(summary)
         self._run = {**self._run, **added, "counts": asdict(counts)}
         self._run.update(state="finished", finished_at=_now())
+        self._check_ours()
         self._write_run()
         self._write_card(counts, finished=True)
         self._merging = None
@@ -286,18 +304,21 @@ class OutputDirectory:
         self._merging.start()
 
     def _take_out_damage(self, todo: Sequence[VideoTask]) -> bool:
-        """Read what merging ``todo`` will write anew, as far as that is little; returns whether any was damaged."""
+        """Read files through, first those that ``todo`` will have written anew; returns whether any was damaged."""
         parts = self._held().parts
         concerned = {part_of(task.video_id, parts) for task in todo}
         digests = {video_digest(task.video_id) for task in todo}
-        files, size_bytes = [], 0
-        for file in mask_files(self.url):
+
+        def is_concerned(file: FileInfo) -> bool:
             number = part_of_file(file.url)
-            if (number[0] in concerned) if number else (digest_of_file(file.url) in digests):
-                size_bytes += file.size_bytes
-                if size_bytes > CHECKED_BYTES:
-                    break  # the rest is checked when it is merged
-                files.append(file)
+            return number[0] in concerned if number else digest_of_file(file.url) in digests
+
+        files, size_bytes = [], 0
+        for file in sorted(mask_files(self.url), key=lambda file: not is_concerned(file)):
+            size_bytes += file.size_bytes
+            if size_bytes > CHECKED_BYTES:
+                break  # what will be written anew is read when it is merged
+            files.append(file)
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
             damaged = [file for file, sound in zip(files, pool.map(is_sound, files), strict=True) if not sound]
         for file in damaged:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_row_group, with_parquet
-from pipeline.dataset.layout import digest_of_file, part_of_digest, part_of_file, video_digest
+from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, may_hold, read_row_group, with_parquet
+from pipeline.dataset.layout import video_digest
 from pipeline.dataset.verification import DamagedDatasetError, DamagedFile, damaged_file, row_groups_of
 from pipeline.errors import UsageError
 from pipeline.masks import decode_masks
@@ -155,7 +155,7 @@ class MaskDataset:
         if not files and not exists(join(self.url, "run.json")):
             raise UsageError(f"{scrub(self.url)}: not a mask dataset: no masks/*.parquet in it")
         if self._video_ids is not None:
-            return [file for file in files if _may_hold(file, self._video_digests)]
+            return [file for file in files if may_hold(file, self._video_digests)]
         return files
 
     def _read_group(self, file: FileInfo, group: int, columns: list[str]) -> tuple[int, pa.Table]:
@@ -243,15 +243,6 @@ _EMPTY_INDEX = pa.schema(
         ("row", pa.int64()),
     ]
 ).empty_table()
-
-
-def _may_hold(file: FileInfo, digests: Collection[str]) -> bool:
-    """Whether, by its name, a file may hold rows of one of the videos that the digests stand for."""
-    part = part_of_file(file.url)
-    if part is not None:
-        return any(part_of_digest(digest, part[1]) == part[0] for digest in digests)
-    own = digest_of_file(file.url)
-    return own is None or own in digests
 
 
 def _may_hold_any(parquet: pq.ParquetFile, group: int, video_ids: Collection[str]) -> bool:

@@ -13,11 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_columns_of_all, with_parquet
-from pipeline.dataset.notes import VideoNote, notes_from_metadata
+from pipeline.dataset.files import (
+    PARALLEL_READS,
+    BrokenFileError,
+    mask_files,
+    may_hold,
+    read_columns_of_all,
+    with_parquet,
+)
+from pipeline.dataset.layout import video_digest
+from pipeline.dataset.notes import SOURCES, VideoNote, notes_from_metadata
 from pipeline.dataset.owner import read_owner
 from pipeline.dataset.sources import is_same, what_changed
-from pipeline.dataset.staging import staged_since
+from pipeline.dataset.staging import StagedFile, staged_since
 from pipeline.dataset.versions import current_columns
 from pipeline.schema import Status, VideoTask
 from pipeline.storage import FileInfo, MissingFileError, scrub
@@ -59,10 +67,14 @@ class _Rows:
 class _File:
     """What one file says."""
 
+    file: FileInfo
     rows: _Rows
-    origin: int
-    notes: dict[str, VideoNote] = field(default_factory=dict)
-    broken: str | None = None
+    metadata: dict[bytes, bytes] = field(default_factory=dict)
+    is_broken: bool = False
+
+    def notes(self) -> dict[str, VideoNote]:
+        """On its videos; not kept, since of a million they take more memory than all else."""
+        return notes_from_metadata(self.metadata)
 
 
 class DatasetState:
@@ -78,18 +90,10 @@ class DatasetState:
         staged = staged_since(url, owner.since) if owner else []
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
             waiting = list(pool.map(lambda item: _read(item.file, item.name.origin), staged))
-            merged = list(pool.map(_read, mask_files(url)))
-        read = [*merged, *waiting]
-        self.broken_files = [file.broken for file in read if file.broken]
-        self.notes: dict[str, VideoNote] = {}
-        """On videos, see :mod:`pipeline.dataset.notes`."""
-        superseded: dict[int, int] = {}
-        for file in read:
-            for video_id, note in file.notes.items():
-                earlier = self.notes.get(video_id, VideoNote())
-                if not is_same(earlier.source, note.source):
-                    superseded[hash(video_id)] = file.origin
-                self.notes[video_id] = earlier.updated(note, ())
+            self._merged = list(pool.map(_read, mask_files(url)))
+        read = [*self._merged, *waiting]
+        self.broken_files = [scrub(file.file.url) for file in read if file.is_broken]
+        self._staged_notes, superseded = self._notes_of(staged, waiting)
         self._rows = _latest([file.rows for file in read], superseded)
 
     def counts(self) -> Counts:
@@ -128,14 +132,44 @@ class DatasetState:
                 remaining.append(replace(task, expressions=tuple(left)))
         return remaining
 
-    def _changed(self, tasks: Sequence[VideoTask]) -> dict[str, str]:
-        def reason(task: VideoTask) -> str | None:
-            note = self.notes.get(task.video_id)
-            return what_changed(note.source, task) if note and note.source else None
+    def _notes_of(
+        self, staged: Sequence[StagedFile], waiting: Sequence[_File]
+    ) -> tuple[dict[str, VideoNote], dict[int, int]]:
+        """Notes on videos that have something staged; and by hash of id, which rows of these count no more.
 
+        These are rows staged before the generation that is given: they are of what was another video.
+        """
+        notes: dict[str, VideoNote] = {}
+        superseded: dict[int, int] = {}
+        digests = {item.name.digest for item in staged}
+        for file in self._merged if digests else ():
+            if may_hold(file.file, digests):
+                notes.update((name, note) for name, note in file.notes().items() if video_digest(name) in digests)
+        for item, file in zip(staged, waiting, strict=True):
+            for video_id, note in file.notes().items():
+                earlier = notes.get(video_id, VideoNote())
+                if not is_same(earlier.source, note.source):
+                    superseded[hash(video_id)] = item.name.origin
+                notes[video_id] = earlier.updated(note, ())
+        return notes, superseded
+
+    def _changed(self, tasks: Sequence[VideoTask]) -> dict[str, str]:
+        """By video: how it differs from what its rows were made from."""
+        asked = {task.video_id: task for task in tasks}
+
+        def reasons(notes: Mapping[str, VideoNote]) -> dict[str, str]:
+            known = {name: note.source for name, note in notes.items() if note.source and name in asked}
+            found = {name: what_changed(source, asked[name]) for name, source in known.items() if source}
+            return {name: why for name, why in found.items() if why}
+
+        def reasons_of(file: _File) -> dict[str, str]:
+            notes = file.notes().items()
+            return reasons({name: note for name, note in notes if name not in self._staged_notes})
+
+        changed = reasons(self._staged_notes)
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            reasons = pool.map(reason, tasks)
-            changed = {task.video_id: why for task, why in zip(tasks, reasons, strict=True) if why is not None}
+            for found in pool.map(reasons_of, self._merged):
+                changed |= found
         if changed:
             some = "; ".join(f"{video_id!r}: {why}" for video_id, why in list(changed.items())[:_NAMED])
             logger.warning("%d videos have changed since, and are annotated again: %s", len(changed), some)
@@ -177,12 +211,12 @@ def _read(file: FileInfo, origin: int = _NOT_STAGED) -> _File:
     try:
         table, metadata = _columns(file)
     except MissingFileError:
-        return _File(rows=_rows_of(_EMPTY, origin), origin=origin)  # merged at this moment
+        return _File(file=file, rows=_rows_of(_EMPTY, origin))  # merged at this moment
     except BrokenFileError as error:
         logger.warning("%s; its rows count as missing", error)
-        return _File(rows=_rows_of(_EMPTY, origin), origin=origin, broken=scrub(file.url))
-    video_id = table["video_id"][0].as_py() if table.num_rows else ""
-    return _File(rows=_rows_of(table, origin), origin=origin, notes=notes_from_metadata(metadata, video_id=video_id))
+        return _File(file=file, rows=_rows_of(_EMPTY, origin), is_broken=True)
+    packed = {key: metadata[key] for key in (SOURCES.encode(),) if key in metadata}
+    return _File(file=file, rows=_rows_of(table, origin), metadata=packed)
 
 
 def _columns(file: FileInfo) -> tuple[pa.Table, dict[bytes, bytes]]:

@@ -154,6 +154,13 @@ def test_damaged_masks_are_found_before_their_file_is_written_anew_and_done_agai
     assert [record.row.video_id for record in MaskDataset(str(tmp_path))] == ["a", "a", "a", "d"]
 
 
+def test_damage_is_found_also_where_nothing_else_is_to_do(tmp_path, make_row):
+    """Export and the like say that the same command does these videos again."""
+    damage_masks(written(tmp_path, make_row))
+    with begin(tmp_path) as output:
+        assert output.remaining([TASKS[0]], retry_failed=False) == [TASKS[0]]
+
+
 def test_damage_that_only_merging_meets_ends_the_run_and_the_next_one_does_it_again(tmp_path, make_row, monkeypatch):
     file = written(tmp_path, make_row)
     monkeypatch.setattr("pipeline.dataset.output.CHECKED_BYTES", 0)

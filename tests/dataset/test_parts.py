@@ -233,6 +233,18 @@ def test_a_complete_part_is_merged_while_the_run_goes_on(tmp_path, make_row):
         assert not (tmp_path / part_file(1, PARTS)).exists()
 
 
+def test_parts_are_worked_on_a_few_at_a_time(tmp_path):
+    tasks = [task(f"video{number}", "0") for number in range(500)]
+    with begin(tmp_path, parts=30) as output:
+        ordered = output.expect(tasks)
+    windows = [part_of(one.video_id, 30) // 8 for one in ordered]
+    assert windows == sorted(windows)
+    assert len(set(windows)) == 4
+    for window in range(4):
+        kept = [one for one, own in zip(ordered, windows, strict=True) if own == window]
+        assert kept == [one for one in tasks if one in kept], "within these the order is the schedule's"
+
+
 def test_staged_rows_are_merged_when_they_have_waited():
     merged = []
     merging = Merging(lambda part, files: merged.append((part, files)) or Done(), visible_after_s=0.6)

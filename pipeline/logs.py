@@ -1,10 +1,14 @@
-"""Log lines of workers: readable, and ``name=value`` for a log collector to search, by the video's id first of all."""
+"""Text that is safe to print, and log lines of workers: readable, and ``name=value`` for a log collector to search."""
 
 import json
 import logging
 import re
 
 _PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f]+")
+
+_HARMLESS = "\t"
+_LINE_BREAKS = "\u2028\u2029"
+_DIRECTION_MARKS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class StructuredFormatter(logging.Formatter):
@@ -35,3 +39,20 @@ def log_structured(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(StructuredFormatter())
     logging.basicConfig(level=level, handlers=[handler])
+
+
+def printable(value: object) -> str:
+    r"""``str(value)`` on one line, with control characters and marks that reorder text escaped.
+
+    Example:
+        >>> printable("clip\x1b[2J\n7")
+        'clip\\x1b[2J\\n7'
+    """
+    return "".join(_escaped(character) for character in str(value))
+
+
+def _escaped(character: str) -> str:
+    is_control = (ord(character) < 32 or 127 <= ord(character) < 160) and character not in _HARMLESS
+    if is_control or character in _LINE_BREAKS or character in _DIRECTION_MARKS or 0xD800 <= ord(character) <= 0xDFFF:
+        return character.encode("unicode_escape").decode("ascii")
+    return character

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from pipeline.logs import printable
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ class Progress:
         self.frames += row["frames_done"] * completes  # a video's parts have the same frames
         self.seconds.update(dict(row["seconds"]))
         if row["error"]:
-            self.say(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}")
+            self.say(printable(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}"))
         now = time.monotonic()
         if self._first is None:
             self._first = now

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from pipeline.engine.metrics import cause_of
+from pipeline.engine.progress import Progress
 from pipeline.logs import StructuredFormatter
 
 
@@ -48,3 +49,11 @@ def test_a_traceback_stays_on_the_line_of_its_event():
 
 def test_lines_without_a_video_have_no_video_id():
     assert "video_id" not in StructuredFormatter().format(record("hello"))
+
+
+def test_a_hostile_video_id_cannot_forge_a_line_of_progress():
+    said: list[str] = []
+    row = {"video_id": "v\x1b]0;x\x07\n9/9 videos, 0 failed\u2028", "error": "VideoError: /x/\x1b[31ma\r.mp4: gone"}
+    Progress(5, said.append).add(row | {"expressions": 1, "failed": 1, "frames_done": 0, "seconds": []})
+    assert said[0].startswith("video v\\x1b]0;x\\x07\\n9/9 videos, 0 failed\\u2028: 1 expression(s) failed")
+    assert all(line.isprintable() for line in said)

@@ -119,9 +119,12 @@ def test_every_seg_of_an_answer_is_an_object(model, frames, monkeypatch):
 
 @pytest.mark.parametrize(("objects", "count"), [("all", 2), ("first", 1)])
 def test_objects_first_keeps_the_first_only(objects, count, untrained, image, tmp_path, monkeypatch):
-    config = RunConfig(manifest="m", model=str(untrained), output=str(tmp_path), objects=objects)
+    config = RunConfig(
+        manifest="m", model=str(untrained), output=str(tmp_path), objects=objects, max_objects_per_expression=3
+    )
     stage = Ground(WorkerSettings(config=config, model=pin_model(config.model)), None)
     try:
+        assert stage.grounder.max_objects == 3
         monkeypatch.setattr(stage.grounder, "ground", Two(stage.grounder.ground))
         expressions = (Expression(expression_id="0", text="the red side"),)
         video = stage._ground(VideoTask(video_id="a", video=str(image), expressions=expressions))

@@ -11,9 +11,14 @@ from pipeline.settings import CheckedSettings, OneOf, Option, between
 
 FORMATS = {
     "mevis": "zip (or folder): <video>/<expression>/<frame>.png, no folder around it; grey PNG of 0 and 255",
+    "mevis-v2": "as mevis; --reject-below empties expressions that are not there",
     "ref-youtube-vos": "the same under Annotations/; name the 202 videos with --exclude-meta TEST_META",
     "ref-davis17": "anno_0 .. anno_3/<video>/<frame>.png: palette PNG, an annotator's objects merged",
     "revos": "as mevis, but 0 and 1: the public scorer's accuracy and robustness compare raw values",
+    "long-rvos": "as mevis, for Long-RVOS",
+    "ref-sav": "as mevis, for Ref-SAV",
+    "votsr": "VOTSr results: baseline/<sequence>/<sequence>_<hash>.bin and manifest.yml; --manifest is sequences/",
+    "saco-veval": "one JSON list of masklets; --manifest is the benchmark's annotation file",
     "youtube-vis": "x.json and x.results.json, or a folder with dataset.json and results.json; one track per object",
     "coco": "one JSON file of per-frame annotations, masks as --rle says",
     "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",

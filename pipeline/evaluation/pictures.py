@@ -48,6 +48,12 @@ class PictureTree:
             return any(name.startswith(path + "/") for name in self._archive().namelist())
         return exists(join(self.url, path))
 
+    def has_file(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        if self.is_zip:
+            return path in self._archive().NameToInfo
+        return exists(join(self.url, path))
+
     def read(self, path: str) -> bytes:
         """The bytes of one file.
 

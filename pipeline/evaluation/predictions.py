@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,11 +84,16 @@ class PicturePrediction:
     root: str
     video_id: str
     frames: tuple[str, ...]
+    later_frames_may_lack: bool = False
+    """Whether a frame without a picture is an empty mask, other than the first one's."""
 
     def mask(self, expression_id: str, frame: int) -> MaybeMask:
         """See VideoPrediction."""
         try:
-            return self.tree.mask(picture_path(self.root + self.video_id, expression_id, self.frames[frame]))
+            path = picture_path(self.root + self.video_id, expression_id, self.frames[frame])
+            if self.later_frames_may_lack and frame and not self.tree.has_file(path):
+                return None
+            return self.tree.mask(path)
         except PictureError as error:
             raise MissingPredictionError(str(error)) from None
 
@@ -162,6 +167,7 @@ class PictureSource:
     """A folder or zip of PNGs in a submission's layout."""
 
     tree: PictureTree
+    later_frames_may_lack: bool = False
 
     def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
         """See PredictionSource."""
@@ -171,7 +177,16 @@ class PictureSource:
             return
         root = self._root(truths)
         for truth in truths:
-            yield truth, PicturePrediction(tree=self.tree, root=root, video_id=truth.video_id, frames=truth.frames)
+            yield (
+                truth,
+                PicturePrediction(
+                    tree=self.tree,
+                    root=root,
+                    video_id=truth.video_id,
+                    frames=truth.frames,
+                    later_frames_may_lack=self.later_frames_may_lack,
+                ),
+            )
 
     def _root(self, truths: Sequence[VideoTruth]) -> str:
         for root in ("", "Annotations/"):
@@ -190,7 +205,12 @@ def wrong_size(found: Sequence[int], expected: Sequence[int]) -> str:
 
 
 def open_predictions(
-    url: str, *, objects: str = "first", allow_missing: bool = False, reject_below: float | None = None
+    url: str,
+    *,
+    objects: str = "first",
+    allow_missing: bool = False,
+    reject_below: float | None = None,
+    otherwise: Callable[[str], PredictionSource] | None = None,
 ) -> PredictionSource:
     """Find out what kind of predictions ``url`` holds.
 
@@ -200,6 +220,7 @@ def open_predictions(
             does; ``union`` all of them together.
         allow_missing: For our dataset: rows that do not read back count as missing predictions.
         reject_below: For our dataset: expressions with a lower ``presence`` are answered with nothing.
+        otherwise: Opens what is no dataset of ours, for benchmarks with predictions in a form of their own.
 
     Raises:
         UsageError: Nothing is there, or these predictions have no presence to reject by.
@@ -209,6 +230,8 @@ def open_predictions(
     is_dataset = not url.lower().endswith((".json", ".zip")) and exists(join(url, "masks"))
     if reject_below is not None and not is_dataset:
         raise UsageError(f"{scrub(url)}: no mask dataset, so it has no presence to reject by")
+    if otherwise is not None and not is_dataset:
+        return otherwise(url)
     if url.lower().endswith(".json"):
         return ResultsSource(url=url)
     if url.lower().endswith(".zip"):

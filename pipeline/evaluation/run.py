@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.evaluation.parallel import map_tasks
-from pipeline.evaluation.predictions import VideoPrediction, open_predictions
-from pipeline.evaluation.protocols import Line, Protocol, protocol_of
+from pipeline.evaluation.predictions import DatasetSource, VideoPrediction, open_predictions
+from pipeline.evaluation.protocols import BenchmarkProtocol, Line, Threshold, protocol_of
+from pipeline.evaluation.rejection import Rejection
 from pipeline.evaluation.scoring import Score, VideoResult
 from pipeline.evaluation.truth import VideoTruth
 from pipeline.storage import MissingFileError, scrub
@@ -21,16 +22,20 @@ SMALL_PAIRS = 5_000
 class Evaluation:
     """A benchmark's result."""
 
-    protocol: Protocol
+    protocol: BenchmarkProtocol
     lines: list[Line]
     """The table; the first line is the headline."""
     scores: list[Score]
     missing: dict[tuple[str, str], str]
     """(video, expression) without a usable prediction, and why; they scored 0."""
     expressions: int
-    """How many expressions the split expects; every one of them is in the averages."""
+    """How many expressions the split expects."""
     source: dict[str, str]
     """What was compared: ground truth, predictions, objects."""
+    rejection: Rejection | None = None
+    """What was rejected; None if nothing was to be."""
+    threshold: Threshold | None = None
+    """The best value of ``reject_below`` on this split, if asked for."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, with fractions of 1; headline numbers stand at the top."""
@@ -39,6 +44,7 @@ class Evaluation:
             "protocol": self.protocol.name,
             "about": self.protocol.about,
             **self.source,
+            **self._rejection_as_json(),
             **self.lines[0].values,
             "results": {line.name: line.values for line in self.lines},
             "n_expressions": self.expressions,
@@ -47,6 +53,16 @@ class Evaluation:
             "per_expression": {f"{score.video_id}_{score.expression_id}": score.values for score in self.scores},
         }
 
+    def _rejection_as_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if self.rejection is not None:
+            found["reject_below"] = self.rejection.threshold
+            found["n_rejected"] = self.rejection.rejected
+            found["n_without_presence"] = self.rejection.without_presence
+        if self.threshold is not None:
+            found["chosen_threshold"] = self.threshold._asdict()
+        return found
+
 
 def evaluate(
     benchmark: str,
@@ -54,10 +70,11 @@ def evaluate(
     predictions: str,
     *,
     protocol: str | None = None,
-    objects: str = "first",
+    objects: str | None = None,
     strict: bool = False,
     allow_missing: bool = False,
     reject_below: float | None = None,
+    choose_threshold: bool = False,
     workers: int | None = None,
 ) -> Evaluation:
     """Score predictions by a benchmark's protocol.
@@ -67,10 +84,11 @@ def evaluate(
         ground_truth: The benchmark's split folder.
         predictions: Our dataset, a folder or zip of PNGs in the submission layout, or Sa2VA's ``results.json``.
         protocol: Where a benchmark has several; by default its first.
-        objects: For our dataset, ``first`` or ``union`` of an answer's objects.
+        objects: For our dataset, ``first`` or ``union`` of an answer's objects; by default what the benchmark wants.
         strict: Fail when an expected expression has no usable prediction, instead of scoring it 0.
         allow_missing: Count rows of a dataset that do not read back as missing, instead of failing.
         reject_below: For our dataset, answer expressions with a lower ``presence`` with nothing.
+        choose_threshold: Also find the ``reject_below`` that gives the best result on this split.
         workers: Processes to use; by default the machine's cores, or one for a small benchmark.
 
     Raises:
@@ -79,11 +97,20 @@ def evaluate(
         PipelineError: With ``strict``, expressions are missing; or the storage failed.
     """
     chosen = protocol_of(benchmark, protocol)
+    if choose_threshold and (chosen.choose_threshold is None or reject_below is not None):
+        raise UsageError(f"--choose-threshold: not for {benchmark}, or not together with --reject-below")
     try:
         truths = chosen.read_truth(ground_truth)
     except MissingFileError as error:
         raise UsageError(str(error)) from error
-    source = open_predictions(predictions, objects=objects, allow_missing=allow_missing, reject_below=reject_below)
+    used = objects or chosen.objects
+    source = open_predictions(
+        predictions,
+        objects=used,
+        allow_missing=allow_missing,
+        reject_below=reject_below,
+        otherwise=chosen.read_predictions,
+    )
     if workers is None:
         pairs = sum(len(truth.frames) * len(truth.expressions) for truth in truths)
         workers = 1 if pairs < SMALL_PAIRS else os.cpu_count() or 1
@@ -95,13 +122,16 @@ def evaluate(
     if strict and missing:
         raise PipelineError(f"{scrub(predictions)}: {missing_summary(missing, expressions)}")
     scores = [score for result in ordered for score in result.scores]
+    found = chosen.choose_threshold(scores) if choose_threshold and chosen.choose_threshold else None
     return Evaluation(
         protocol=chosen,
         lines=chosen.summarise(scores),
         scores=scores,
         missing=missing,
         expressions=expressions,
-        source={"ground_truth": scrub(ground_truth), "predictions": scrub(predictions), "objects": objects},
+        source={"ground_truth": scrub(ground_truth), "predictions": scrub(predictions), "objects": used},
+        rejection=source.rejection if isinstance(source, DatasetSource) and reject_below is not None else None,
+        threshold=found,
     )
 
 

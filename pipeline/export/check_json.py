@@ -16,7 +16,7 @@ def check_youtube_vis(location: str, tasks: Sequence[VideoTask]) -> list[str]:
     Raises:
         UsageError: It is not readable as JSON.
     """
-    content = _read(location)
+    content = read_json(location)
     if isinstance(content, dict):
         faults = _video_faults(content.get("videos"), tasks)
         records = content.get("annotations")
@@ -43,7 +43,7 @@ def check_youtube_vis(location: str, tasks: Sequence[VideoTask]) -> list[str]:
 
 def check_coco(location: str, tasks: Sequence[VideoTask]) -> list[str]:
     """List the faults of a file of per-frame annotations. Raises UsageError when it is not readable as JSON."""
-    content = _read(location)
+    content = read_json(location)
     images = content.get("images") if isinstance(content, dict) else None
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(images, list) or not isinstance(annotations, list):
@@ -75,7 +75,8 @@ def _frame_of(image: dict[str, Any]) -> tuple[str, str]:
     return folder, name.rpartition(".")[0]
 
 
-def _read(location: str) -> Any:  # noqa: ANN401 - whatever stands in the file
+def read_json(location: str) -> Any:  # noqa: ANN401 - whatever stands in the file
+    """The content of a JSON file. Raises UsageError."""
     try:
         return json.loads(read_bytes(location))
     except MissingFileError as error:

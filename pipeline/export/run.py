@@ -118,7 +118,11 @@ def check(
         UsageError: There is no submission, or the manifest cannot be used.
     """
     chosen = format_of(format_name)
-    return chosen.check(submission, _tasks(chosen, manifest, videos, exclude_meta))
+    tasks = _tasks(chosen, manifest, videos, exclude_meta)
+    if chosen.check_against is not None:
+        return chosen.check_against(submission, tasks, manifest)
+    assert chosen.check is not None
+    return chosen.check(submission, tasks)
 
 
 def _tasks(chosen: Format, manifest: str, videos: str | None, exclude_meta: str | None) -> list[VideoTask]:

@@ -14,6 +14,8 @@ from pipeline.manifest.canonical import READERS
 from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
 from pipeline.manifest.grouping import group_rows
 from pipeline.manifest.one_video import task_of_video
+from pipeline.manifest.saco import read_saco, saco_tasks
+from pipeline.manifest.votsr import read_sequences, sequences_folder
 from pipeline.schema import VideoTask
 from pipeline.storage import AccessDeniedError, MissingFileError, absolute, open_input, parent, scrub
 
@@ -82,8 +84,9 @@ def _read(manifest: str, videos: str | None) -> list[VideoTask]:
     suffix = posixpath.splitext(manifest)[1].lower()
     name = scrub(manifest)
     if suffix == ".json":
-        content = read_meta_expressions(manifest)
-        tasks = group_rows(rows_of(content), manifest=name, base=image_root(manifest, content, videos))
+        tasks = _read_json(manifest, videos)
+    elif suffix not in READERS and sequences_folder(manifest) is not None:
+        tasks = read_sequences(manifest)
     elif suffix in READERS:
         with open_input(manifest) as file:
             try:
@@ -98,3 +101,15 @@ def _read(manifest: str, videos: str | None) -> list[VideoTask]:
     if not tasks:
         raise UsageError(f"{name}: the manifest has no rows")
     return tasks
+
+
+def _read_json(manifest: str, videos: str | None) -> list[VideoTask]:
+    try:
+        content = read_meta_expressions(manifest)
+    except UsageError as error:
+        try:
+            pairs = read_saco(manifest)
+        except UsageError:
+            raise error from None
+        return saco_tasks(pairs, videos or parent(manifest))
+    return group_rows(rows_of(content), manifest=scrub(manifest), base=image_root(manifest, content, videos))

@@ -1,10 +1,21 @@
 """The benchmarks' protocols, one module each, and the table that names them."""
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.protocols import four_annotator, mevis, mevis_v2, ref_davis17, ref_youtube_vos, revos
-from pipeline.evaluation.protocols.common import Line, Protocol
+from pipeline.evaluation.protocols import (
+    four_annotator,
+    long_rvos,
+    mevis,
+    mevis_v2,
+    ref_davis17,
+    ref_sav,
+    ref_youtube_vos,
+    revos,
+    saco_veval,
+    votsr,
+)
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, Threshold
 
-__all__ = ["BENCHMARKS", "PROTOCOLS", "Line", "Protocol", "protocol_of"]
+__all__ = ["BENCHMARKS", "PROTOCOLS", "BenchmarkProtocol", "Line", "Threshold", "protocol_of"]
 
 PROTOCOLS = (
     mevis.PROTOCOL,
@@ -13,11 +24,15 @@ PROTOCOLS = (
     ref_davis17.PROTOCOL,  # a benchmark's first is its default; Sa2VA's scorer is this one
     four_annotator.PROTOCOL,
     revos.PROTOCOL,
+    long_rvos.PROTOCOL,
+    ref_sav.PROTOCOL,
+    votsr.PROTOCOL,
+    saco_veval.PROTOCOL,
 )
 BENCHMARKS = tuple(dict.fromkeys(protocol.benchmark for protocol in PROTOCOLS))
 
 
-def protocol_of(benchmark: str, name: str | None = None) -> Protocol:
+def protocol_of(benchmark: str, name: str | None = None) -> BenchmarkProtocol:
     """The protocol of a benchmark: the one called ``name``, else the benchmark's first. Raises UsageError."""
     offered = [protocol for protocol in PROTOCOLS if protocol.benchmark == benchmark]
     if not offered:

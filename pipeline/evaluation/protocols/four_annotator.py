@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from pipeline.errors import UsageError
 from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
 from pipeline.evaluation.predictions import IndexedPrediction, MissingPredictionError, VideoPrediction
-from pipeline.evaluation.protocols.common import Line, Protocol, mean, mean_of
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, mean, mean_of
 from pipeline.evaluation.protocols.ref_davis17 import ANNOTATIONS, read_davis_meta
 from pipeline.evaluation.protocols.ref_youtube_vos import indexed_truths
 from pipeline.evaluation.scoring import Score, VideoResult, paired
@@ -223,7 +223,7 @@ def summarise(scores: Sequence[Score]) -> list[Line]:
     ]
 
 
-PROTOCOL = Protocol(
+PROTOCOL = BenchmarkProtocol(
     benchmark="ref-davis17",
     name="four-annotator",
     about="DAVIS unsupervised evaluation per annotator (merged objects, Hungarian matching, void left out), "

@@ -1,9 +1,14 @@
 """MeViS (v1): J and F of the union of an expression's objects, over all frames, flat over all expressions."""
 
-from pipeline.evaluation.protocols.common import Protocol, flat_mean, score_region_and_boundary
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, flat_mean, score_region_and_boundary
 from pipeline.evaluation.truth import VideoTruth, mask_dict_truths
 
-META = ("meta_expressions.json", "meta_expressions_release.json")
+META = (
+    "meta_expressions.json",
+    "meta_expressions_v2.json",
+    "meta_expressions_release.json",
+    "meta_expressions_v2_release.json",
+)
 
 
 def read_truth(ground_truth: str) -> list[VideoTruth]:
@@ -15,7 +20,7 @@ def read_truth(ground_truth: str) -> list[VideoTruth]:
     return mask_dict_truths(ground_truth, META)
 
 
-PROTOCOL = Protocol(
+PROTOCOL = BenchmarkProtocol(
     benchmark="mevis",
     name="official",
     about="every frame counts; J and F are averaged over the frames of an expression, then over all expressions alike",

@@ -6,7 +6,7 @@ JSON form, ``mask_dict.json``, or from the indexed annotations it was made of.
 
 from typing import Any
 
-from pipeline.evaluation.protocols.common import Protocol, flat_mean, score_region_and_boundary
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, flat_mean, score_region_and_boundary
 from pipeline.evaluation.protocols.ref_youtube_vos import indexed_truths
 from pipeline.evaluation.truth import (
     ExpressionTruth,
@@ -72,7 +72,7 @@ def read_truth(ground_truth: str) -> list[VideoTruth]:
     return [truths[video_id] for video_id in videos]
 
 
-PROTOCOL = Protocol(
+PROTOCOL = BenchmarkProtocol(
     benchmark="ref-davis17",
     name="per-expression",
     about="every expression alone, all frames, void counts as background, flat over expressions (as VISA and Sa2VA); "

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.evaluation.pictures import PictureTree
-from pipeline.evaluation.protocols.common import Protocol, flat_mean, score_region_and_boundary
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, flat_mean, score_region_and_boundary
 from pipeline.evaluation.truth import (
     IndexedAnnotations,
     VideoTruth,
@@ -44,7 +44,7 @@ def indexed_truths(videos: dict[str, dict[str, Any]], tree: PictureTree) -> list
     return truths
 
 
-PROTOCOL = Protocol(
+PROTOCOL = BenchmarkProtocol(
     benchmark="ref-youtube-vos",
     name="official",
     about="every listed frame counts; J and F are averaged over the frames of an expression, then over all expressions",

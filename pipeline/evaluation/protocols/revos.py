@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.predictions import VideoPrediction
-from pipeline.evaluation.protocols.common import Line, Protocol, mean, mean_of
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, mean, mean_of
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
 from pipeline.evaluation.truth import VideoTruth, mask_dict_truths, read_mask_dict
 from pipeline.masks import compressed, decode_mask
@@ -58,7 +58,8 @@ def _robustness(truth: BoolArray, prediction: BoolArray, video: VideoTruth, fram
     return max(1 - false_positives / (foreground + 1e-6), 0.0)
 
 
-MEASURES = (REGION, BOUNDARY, Measure("A", _accuracy), Measure("R", _robustness))
+ACCURACY = Measure("A", _accuracy)
+MEASURES = (REGION, BOUNDARY, ACCURACY, Measure("R", _robustness))
 
 
 def score_video(video: VideoTruth, prediction: VideoPrediction) -> VideoResult:
@@ -68,23 +69,25 @@ def score_video(video: VideoTruth, prediction: VideoPrediction) -> VideoResult:
 
 def summarise(scores: Sequence[Score]) -> list[Line]:
     """Overall, referring, reasoning; overall is the plain mean of the two types, whatever their counts."""
-    types = {name: _line([s for s in scores if s.kind == kind]) for name, kind in _TYPES.items()}
+    types = {name: rounded_means([s for s in scores if s.kind == kind], _NAMES) for name, kind in _TYPES.items()}
     overall = {name: mean_of(*(values[name] for values in types.values())) for name in ("J&F", "J", "F", "A", "R")}
     return [Line("overall", overall), *(Line(name, values) for name, values in types.items())]
 
 
 _TYPES = {"referring": REFERRING, "reasoning": REASONING}
+_NAMES = ("J", "F", "A", "R")
 
 
-def _line(scores: Sequence[Score]) -> dict[str, float | None]:
+def rounded_means(scores: Sequence[Score], names: Sequence[str]) -> dict[str, float | None]:
+    """Means over expressions, each rounded to two decimals of percent before; and J&F, the mean of J and F."""
     values: dict[str, float | None] = {}
-    for name in ("J", "F", "A", "R"):
+    for name in names:
         rounded = mean(float(np.round(100 * np.float64(score.values[name]), 2)) for score in scores)
         values[name] = None if rounded is None else rounded / 100
     return {"J&F": mean_of(values["J"], values["F"]), **values}
 
 
-PROTOCOL = Protocol(
+PROTOCOL = BenchmarkProtocol(
     benchmark="revos",
     name="official",
     about="each expression in percent is rounded to two decimals before averaging, as the public scorer does; "

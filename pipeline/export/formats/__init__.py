@@ -1,12 +1,38 @@
 """The formats to export to, one module each, and the table that names them."""
 
 from pipeline.errors import UsageError
-from pipeline.export.formats import coco, mevis, png, ref_davis17, ref_youtube_vos, revos, youtube_vis
+from pipeline.export.formats import (
+    coco,
+    long_rvos,
+    mevis,
+    mevis_v2,
+    png,
+    ref_davis17,
+    ref_sav,
+    ref_youtube_vos,
+    revos,
+    saco_veval,
+    votsr,
+    youtube_vis,
+)
 from pipeline.export.formats.common import Format, WriteOptions
 
 __all__ = ["FORMATS", "Format", "WriteOptions", "format_of"]
 
-_MODULES = (mevis, ref_youtube_vos, ref_davis17, revos, youtube_vis, coco, png)
+_MODULES = (
+    mevis,
+    mevis_v2,
+    ref_youtube_vos,
+    ref_davis17,
+    revos,
+    long_rvos,
+    ref_sav,
+    votsr,
+    saco_veval,
+    youtube_vis,
+    coco,
+    png,
+)
 FORMATS = {module.FORMAT.name: module.FORMAT for module in _MODULES}
 
 

@@ -67,7 +67,6 @@ def _add_video(video: VideoAnswers, arrays: JsonArrays, options: WriteOptions) -
 
 FORMAT = Format(
     name="coco",
-    about="one JSON file of per-frame annotations",
     write=write,
     check=check_coco,
     objects=("all", "first", "union"),

@@ -37,11 +37,9 @@ class Format:
     """One format to export to."""
 
     name: str
-    about: str
-    """What it writes, in one line of ``--help``."""
     write: Callable[[Answers, str, WriteOptions], int]
     """Write all answers to an output; returns the number of files or records written."""
-    check: Check
+    check: Check | None = None
     objects: tuple[str, ...] = ("first", "union")
     """What can be done with an answer of several objects; the first is the default."""
     unit: str = "pictures"
@@ -49,6 +47,8 @@ class Format:
     """What becomes of ids and frame names."""
     read_manifest: Callable[[str], list[VideoTask]] | None = None
     """Reads the benchmark's own kind of manifest; None if it has none of its own."""
+    check_against: Callable[[str, Sequence[VideoTask], str], list[str]] | None = None
+    """Instead of ``check``, for a format that looks up more in the manifest, whose location comes last."""
     rle: tuple[str, ...] = field(default=("compressed",))
     """Values of ``--rle`` that it can write."""
 

@@ -7,7 +7,6 @@ from pipeline.export.formats.common import Format, video_expression_frame, write
 
 FORMAT = Format(
     name="mevis",
-    about="zip (or folder): <video>/<expression>/<frame>.png, no folder around it; grey PNG of 0 and 255",
     write=partial(write_pictures, path_of=video_expression_frame),
     check=partial(check_pictures, path_of=video_expression_frame),
 )

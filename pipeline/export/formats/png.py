@@ -10,7 +10,6 @@ NAMES = NameStyle.ESCAPED
 
 FORMAT = Format(
     name="png",
-    about="as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
     write=partial(write_pictures, path_of=video_expression_frame, names=NAMES),
     check=partial(check_pictures, path_of=video_expression_frame, names=NAMES),
     names=NAMES,

@@ -51,7 +51,6 @@ def check(submission: str, tasks: Sequence[VideoTask]) -> list[str]:
 
 FORMAT = Format(
     name="ref-davis17",
-    about="anno_0 .. anno_3/<video>/<frame>.png: palette PNG, an annotator's objects merged",
     write=write,
     check=check,
 )

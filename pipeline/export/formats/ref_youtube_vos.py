@@ -12,7 +12,6 @@ def _path_of(video_id: str, expression_id: str, frame: str) -> str:
 
 FORMAT = Format(
     name="ref-youtube-vos",
-    about="the same under Annotations/; name the 202 videos with --exclude-meta TEST_META",
     write=partial(write_pictures, path_of=_path_of),
     check=partial(check_pictures, path_of=_path_of),
 )

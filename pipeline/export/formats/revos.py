@@ -13,7 +13,6 @@ NAMES = NameStyle.NESTED
 
 FORMAT = Format(
     name="revos",
-    about="as mevis, but 0 and 1: the public scorer's accuracy and robustness compare raw values",
     write=partial(write_pictures, path_of=video_expression_frame, foreground=1, names=NAMES),
     check=partial(check_pictures, path_of=video_expression_frame, foregrounds=(1, 255), names=NAMES),
     names=NAMES,

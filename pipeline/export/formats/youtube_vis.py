@@ -94,7 +94,6 @@ def _areas_and_boxes(masks: Sequence[Rle | None]) -> tuple[list[int | None], lis
 
 FORMAT = Format(
     name="youtube-vis",
-    about="x.json and x.results.json, or a folder with dataset.json and results.json; one track per object",
     write=write,
     check=check_youtube_vis,
     objects=("all", "first", "union"),

@@ -1,0 +1,137 @@
+"""--reject-below: rejected expressions are empty in every frame, everywhere, and the dataset stays as it is."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_benchmark import EXPRESSIONS, draw, mask_row, write_dataset
+
+from pipeline.curate import Rules
+from pipeline.curate.run import curate
+from pipeline.dataset import MaskDataset
+from pipeline.errors import UsageError
+from pipeline.evaluation import evaluate
+from pipeline.export import check, export
+from pipeline.report import find_footage, write_report
+
+PRESENCE = {("v0aa", "0"): 0.9, ("v0aa", "1"): 0.6, ("v0aa", "2"): 0.3, ("v0aa", "10"): 0.8, ("v1bb", "0"): 0.2}
+
+
+@pytest.fixture
+def answered(benchmark_of):
+    """A dataset that answers every expression with its target, and the one that matches nothing with a mask."""
+    rows = []
+    for video in EXPRESSIONS:
+        rows.append([])
+        for key, (text, objects) in EXPRESSIONS[video].items():
+            masks = draw(video)[objects or [0]].any(axis=0)
+            rows[-1].append(mask_row(video, key, text, masks, presence=PRESENCE[video, key]))
+    benchmark_of.dataset = write_dataset(benchmark_of.folder / "answered", rows)
+    return benchmark_of
+
+
+def digest(dataset):
+    files = sorted(Path(dataset).rglob("*.parquet"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def test_an_export_is_empty_where_presence_is_low(answered):
+    before, output = digest(answered.dataset), answered.folder / "s.zip"
+    result = export(answered.dataset, answered.manifest, "mevis-v2", str(output), reject_below=0.5)
+    assert result.notes == ["rejected: 2 expressions with a presence below 0.5"]
+    assert check(str(output), answered.manifest, "mevis-v2") == []
+    scored = evaluate("mevis-v2", answered.truth, str(output)).as_json()
+    pixels = {key: values["predicted_pixels"] for key, values in scored["per_expression"].items()}
+    assert [key for key, value in pixels.items() if not value] == ["v0aa_2", "v1bb_0"]
+    assert digest(answered.dataset) == before
+
+
+@pytest.mark.parametrize(
+    ("below", "rejected", "n_acc", "t_acc", "accuracy"),
+    [(None, None, 0, 1, 0.8), (0.5, 2, 1, 0.75, 0.8), (0.25, 1, 0, 0.75, 0.6)],
+)
+def test_evaluation_gives_the_numbers_of_the_rejected_answers(answered, below, rejected, n_acc, t_acc, accuracy):
+    result = evaluate("mevis-v2", answered.truth, answered.dataset, reject_below=below).as_json()
+    assert result.get("n_rejected") == rejected
+    assert (result["N-acc"], result["T-acc"], result["accuracy"]) == (n_acc, t_acc, accuracy)
+    assert result["final"] == pytest.approx((result["J&F"] + n_acc + t_acc) / 3)
+    assert result["presence AUC"] == 0.75
+    if below == 0.5:
+        assert result["MCC"] == pytest.approx(3 / 24**0.5)
+        output = answered.folder / "s.zip"
+        export(answered.dataset, answered.manifest, "mevis-v2", str(output), reject_below=0.5)
+        assert evaluate("mevis-v2", answered.truth, str(output)).as_json()["final"] == result["final"]
+
+
+def test_the_chosen_threshold_is_the_best_one(answered, job_here):
+    result = evaluate("mevis-v2", answered.truth, answered.dataset, choose_threshold=True).as_json()
+    chosen = result["chosen_threshold"]
+    finals = {
+        value: evaluate("mevis-v2", answered.truth, answered.dataset, reject_below=value).as_json()["final"]
+        for value in (0.0, 0.25, 0.45, 0.7, 0.85, 0.95)
+    }
+    assert chosen["value"] == pytest.approx(0.45)
+    assert chosen["final"] == pytest.approx(max(finals.values())) == finals[0.45]
+    assert chosen["final_without"] == pytest.approx(finals[0.0])
+    assert chosen["rejected"] == 2
+    options = ["--benchmark", "mevis-v2", "--ground-truth", answered.truth, "--predictions", answered.dataset]
+    code, said, _ = job_here("evaluate")(*options, "--choose-threshold")
+    assert code == 0
+    assert "best on this split: --reject-below 0.45" in said
+
+
+def test_curating_drops_rejected_expressions_or_keeps_them_empty(answered):
+    curation = curate(answered.dataset, str(answered.folder / "few"), Rules(reject_below=0.5))
+    assert (curation.rejected, curation.after.rows, curation.dropped["no object"]) == (2, 3, 2)
+    curate(answered.dataset, str(answered.folder / "all"), Rules(reject_below=0.5, keep_no_object=True))
+    rows = {(r["video_id"], r["expression_id"]): r for r in MaskDataset(str(answered.folder / "all")).iter_rows()}
+    assert len(rows) == 5
+    assert rows["v1bb", "0"]["status"] == "no_object"
+    assert not any(rows["v1bb", "0"]["masks"])
+    assert rows["v1bb", "0"]["presence"] == pytest.approx(0.2)
+    curation = curate(answered.dataset, str(answered.folder / "present"), Rules(min_presence=0.7))
+    assert (curation.after.rows, curation.dropped["presence too low"]) == (2, 3)
+
+
+def test_a_report_shows_rejected_expressions_as_without_object(answered):
+    page = answered.folder / "report.html"
+    with find_footage({}) as footage:
+        summary = write_report(answered.dataset, str(page), footage, reject_below=0.5)
+    assert summary.rejected == 2
+    assert "rejected: 2 expressions with a presence below 0.5" in page.read_text()
+
+
+def test_without_any_presence_nothing_can_be_rejected(benchmark_of, job_here):
+    for name, options in {
+        "export": [
+            "--manifest",
+            benchmark_of.manifest,
+            "--format",
+            "mevis-v2",
+            "--output",
+            benchmark_of.folder / "s.zip",
+        ],
+        "evaluate": ["--benchmark", "mevis-v2", "--ground-truth", benchmark_of.truth],
+        "curate": ["--output", benchmark_of.folder / "few"],
+        "report": ["--output", benchmark_of.folder / "r.html"],
+    }.items():
+        Path(benchmark_of.dataset, "run.json").write_text("{}")
+        code, _, errors = job_here(name)("--predictions", benchmark_of.dataset, *options, "--reject-below", "0.5")
+        assert code == 2, name
+        assert "nothing can be rejected" in errors
+    with pytest.raises(UsageError, match="no expression has a presence"):
+        evaluate("mevis-v2", benchmark_of.truth, benchmark_of.dataset, choose_threshold=True)
+    with pytest.raises(UsageError, match="not for mevis"):
+        evaluate("mevis", benchmark_of.truth, benchmark_of.dataset, choose_threshold=True)
+
+
+def test_expressions_without_a_presence_are_kept_and_counted(tmp_path):
+    manifest = tmp_path / "m.jsonl"
+    lines = [{"video_id": "v", "video": "v", "expression_id": str(i), "expression": "a"} for i in range(2)]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    full = np.ones((1, 4, 6), bool)
+    rows = [mask_row("v", str(i), "a", full, frames=["00000"], presence=p) for i, p in enumerate((0.1, None))]
+    result = export(write_dataset(tmp_path / "d", [rows]), str(manifest), "png", str(tmp_path / "p"), reject_below=0.5)
+    assert result.notes == ["rejected: 1 expressions with a presence below 0.5; 1 have no presence and were kept"]

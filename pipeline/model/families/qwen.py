@@ -30,6 +30,12 @@ from pipeline.video.frames import FrameSource
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN, SEG_TOKEN)
 PREPROCESSOR_FILE = "preprocessor_config.json"
+_PATCHES = {
+    "patch_size": "patch_size",
+    "spatial_merge_size": "merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
+"""Sizes by their names in ``vision_config`` and in preprocessor_config.json."""
 # (published, ours)
 _NAMES = (
     ("model.model.visual.", "tower.visual."),
@@ -84,6 +90,9 @@ class QwenVL(ModelFamily):
     def read_config(self, values: Mapping[str, Any], origin: str) -> QwenConfig:
         """See :class:`ModelFamily`."""
         missing = [k for k in ("vision_config", "text_config", "image_token_id") if k not in values]
+        if not missing:
+            vision = values["vision_config"]
+            missing = [f"vision_config.{k}" for k in _PATCHES if not isinstance(vision, dict) or k not in vision]
         if missing:
             raise CheckpointError(f"{origin}: {', '.join(missing)} missing")
         stop = values.get("eos_token_id")
@@ -107,18 +116,14 @@ class QwenVL(ModelFamily):
         path = directory / PREPROCESSOR_FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            sizes = {name: int(values[name]) for name in ("patch_size", "merge_size", "temporal_patch_size")}
+            sizes = {name: int(values[other]) for name, other in _PATCHES.items()}
             mean, std = (tuple(map(float, values[name])) for name in ("image_mean", "image_std"))
             rescale = float(values["rescale_factor"])
         except FileNotFoundError as error:
             raise CheckpointError(f"{path}: missing; it says how frames are normalised") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path}: cannot be read ({error!r})") from error
-        tower = {
-            "patch_size": config.vision["patch_size"],
-            "merge_size": config.merge,
-            "temporal_patch_size": config.vision["temporal_patch_size"],
-        }
+        tower = {name: int(config.vision[name]) for name in _PATCHES}
         if sizes != tower:
             raise CheckpointError(f"{path}: {sizes} is not what config.json says of the tower ({tower})")
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or rescale <= 0:

@@ -18,8 +18,7 @@ EPILOG = """\
 --config takes a YAML file with the same names (num_keyframes: 12); options on the command line win over it.
 
 exit codes: 0 done, at most the share --max-failed of the expressions failed; 1 done, but more failed (the last line
-says how many and where);
-2 bad usage; 3 could not run; 130 interrupted
+says how many and where); 2 bad usage; 3 could not run; 130 interrupted
 """
 
 

@@ -11,11 +11,8 @@ from pipeline.dataset.layout import RUN_FILE
 from pipeline.errors import StorageError, UsageError, VideoError
 from pipeline.schema import VideoTask
 from pipeline.storage import join, read_bytes, scrub
-from pipeline.video.archive import ARCHIVE_SUFFIXES, open_archive
-from pipeline.video.folder import FilesystemStore
-from pipeline.video.frames import DEFAULT_LIMITS
-from pipeline.video.images import IMAGE_SUFFIXES
-from pipeline.video.locations import Place, find, storage_errors
+from pipeline.video.count import count_frames
+from pipeline.video.frames import FrameSelection
 
 PARALLEL_HEADERS = 16
 SAMPLE = 2000
@@ -83,59 +80,23 @@ def seconds_per_frame_of(output: str) -> float:
 
 
 def frames_of(task: VideoTask, config: RunConfig) -> int:
-    """Frames of one video that a run would annotate, by its header or list of files.
+    """Frames of one video that a run would annotate: by its manifest, else its header or list of files.
 
     Raises:
         VideoError: It cannot be opened.
     """
-    total = len(task.frames) if task.frames is not None else _frames_in(task.video)
-    chosen = -(-total // config.frame_stride)
+    if task.frames is None:
+        return count_frames(task.video, _selection(task, config))
+    chosen = -(-len(task.frames) // config.frame_stride)
     return chosen if config.max_frames is None else min(chosen, config.max_frames)
 
 
 def _frames_or_error(task: VideoTask, config: RunConfig) -> int | str:
     try:
-        return frames_of(task, config)
+        return count_frames(task.video, _selection(task, config))
     except VideoError as error:
         return str(error)
 
 
-def _frames_in(location: str) -> int:
-    place = find(location)
-    if place.is_folder:
-        return _images(len(FilesystemStore(place).sizes()), location)
-    if place.path.lower().endswith(ARCHIVE_SUFFIXES):
-        store = open_archive(place, DEFAULT_LIMITS)
-        try:
-            return _images(len(store.sizes()), location)
-        finally:
-            store.close()
-    return 1 if place.suffix in IMAGE_SUFFIXES else _frames_by_header(place)
-
-
-def _images(count: int, location: str) -> int:
-    if not count:
-        raise VideoError(f"{location}: holds no images")
-    return count
-
-
-def _frames_by_header(place: Place) -> int:
-    """The number that the container states, or its duration times its rate."""
-    import av
-
-    with storage_errors(place.location), place.open() as file:
-        try:
-            with av.open(file, "r") as container:
-                streams = container.streams.video
-                if not streams:
-                    raise VideoError(f"{place.location}: has no video stream")
-                stream = streams[0]
-                if stream.frames:
-                    return int(stream.frames)
-                if stream.duration is not None and stream.time_base is not None:
-                    seconds = float(stream.duration * stream.time_base)
-                else:
-                    seconds = (container.duration or 0) / av.time_base
-                return max(1, round(seconds * float(stream.average_rate or 25)))
-        except av.error.FFmpegError as error:
-            raise VideoError(f"{place.location}: is not a readable video ({error.strerror})") from error
+def _selection(task: VideoTask, config: RunConfig) -> FrameSelection:
+    return FrameSelection(frames=task.frames, frame_stride=config.frame_stride, max_frames=config.max_frames)

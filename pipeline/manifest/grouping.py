@@ -1,5 +1,6 @@
 """Rows of (video, expression), wherever they come from, become one task per video; contradictions are refused."""
 
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from pipeline.errors import UsageError
 from pipeline.schema import Expression, VideoTask
 from pipeline.storage import resolve
+from pipeline.video.images import IMAGE_SUFFIXES
 
 
 class ManifestRow(NamedTuple):
@@ -36,7 +38,8 @@ def group_rows(rows: Iterable[ManifestRow], *, manifest: str, base: str) -> list
             locations or frame lists.
     """
     groups: dict[str, _Group] = {}
-    for place, video_id, video, expression_id, expression, frames in rows:
+    for place, video_id, video, expression_id, expression, written_frames in rows:
+        frames = None if written_frames is None else tuple(_frame_name(name) for name in written_frames)
         group = groups.get(video_id)
         if group is None:
             _check_new_video(manifest, place, video_id, video, frames)
@@ -73,6 +76,12 @@ def group_rows(rows: Iterable[ManifestRow], *, manifest: str, base: str) -> list
 def shown(text: str) -> str:
     """``text`` quoted for a message: one line, control characters escaped, cut where long."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _frame_name(written: str) -> str:
+    """The frame's name: as written, or without the extension of an image file (``00000.jpg``)."""
+    stem, suffix = posixpath.splitext(written)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else written
 
 
 def _check_new_video(manifest: str, place: str, video_id: str, video: str, frames: tuple[str, ...] | None) -> None:

@@ -19,7 +19,7 @@ from pipeline.model.grounder import Grounder
 from pipeline.model.presence import Calibration
 from pipeline.model.procedure import Procedure, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION
-from pipeline.model.rows import mask_rows
+from pipeline.model.rows import joined_notes, mask_rows
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
@@ -202,7 +202,7 @@ class Sa2VA:
                 height=source.height,
                 width=source.width,
                 presence=self.calibration.of_tracks(grounding.yes_probability, expression_tracks),
-                note=grounding.note,
+                note=joined_notes([grounding.note, source.note]),
                 error=grounding.error,
             )
             for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)

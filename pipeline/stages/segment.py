@@ -113,7 +113,7 @@ class Segment(Stage):
             keyframes=keyframes_of(source, self.procedure, self.settings.config.num_keyframes),
             height=source.height,
             width=source.width,
-            notes=[video.notes[i]],
+            notes=[video.notes[i], source.note],
             presence=self.calibration.of_tracks(video.yes_probabilities[i], tracks),
             error=video.expression_errors[i],
         )

@@ -4,7 +4,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from pipeline.errors import VideoError
 from pipeline.storage import scrub
 from pipeline.video.folder import ImageStore, is_image_path
-from pipeline.video.frames import VideoLimits
+from pipeline.video.frames import VideoLimits, no_progress
 from pipeline.video.locations import Place, storage_errors
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -24,11 +24,16 @@ _SMALL_BYTES = 2**20
 """Members below this unpacked size are harmless whatever their ratio."""
 
 
-def open_archive(place: Place, limits: VideoLimits) -> ImageStore:
+def open_archive(place: Place, limits: VideoLimits, progress: Callable[[], None] = no_progress) -> ImageStore:
     """Open an archive and list its images.
 
     Reading a compressed tar in another order than it was packed in unpacks it from the start each time; pack frames
     sorted by name, or use a zip.
+
+    Args:
+        place: The archive.
+        limits: What to refuse.
+        progress: Called for every file that is listed, which takes long in a large compressed tar.
 
     Raises:
         VideoError: If it is no archive, holds links or names that climb out, is over ``limits``, or spreads its images
@@ -38,7 +43,7 @@ def open_archive(place: Place, limits: VideoLimits) -> ImageStore:
         raise VideoError(f"{scrub(place.location)}: the file is empty")
     if place.file_name.endswith(".zip"):
         return _ZipStore(place, limits)
-    return _TarStore(place, limits)
+    return _TarStore(place, limits, progress)
 
 
 class _ZipStore:
@@ -81,21 +86,22 @@ def _is_file(member: zipfile.ZipInfo) -> bool:
 
 
 class _TarStore:
-    def __init__(self, place: Place, limits: VideoLimits) -> None:
+    def __init__(self, place: Place, limits: VideoLimits, progress: Callable[[], None]) -> None:
         self._location = scrub(place.location)
         self._file: BinaryIO = place.open()
         try:
             with _archive_errors(self._location):
                 self._tar = tarfile.open(fileobj=self._file, mode="r:*")  # noqa: SIM115 - closed in close()
-                self._members = self._list(limits)
+                self._members = self._list(limits, progress)
                 _check_names(self._location, list(self._members))
         except BaseException:
             self._file.close()
             raise
 
-    def _list(self, limits: VideoLimits) -> dict[str, tarfile.TarInfo]:
+    def _list(self, limits: VideoLimits, progress: Callable[[], None]) -> dict[str, tarfile.TarInfo]:
         members: dict[str, tarfile.TarInfo] = {}
         for member in self._tar:
+            progress()
             # Checked member by member: going on to the next one would unpack this one first.
             if member.size > limits.max_image_bytes:
                 raise VideoError(f"{self._location}: {member.name} is over the limit of {limits.max_image_bytes} bytes")

@@ -38,6 +38,7 @@ class _Reading:
     """One ``read`` under way: frames still to come and the slots that may be filled."""
 
     location: str
+    source: FrameSource
     frames: Iterator[np.ndarray]
     slots: FrameSlots
     free: list[int]
@@ -133,9 +134,13 @@ class Child:
             self._channel.send({"event": "alive"})
 
     def _start_reading(self, message: Message, slots: FrameSlots) -> None:
-        frames = self._sources[message["source"]].read(message["indices"], message["side"])
+        source = self._sources[message["source"]]
         self._readings[message["number"]] = _Reading(
-            location=message["location"], frames=frames, slots=slots, free=list(range(message["slots"]))
+            location=message["location"],
+            source=source,
+            frames=source.read(message["indices"], message["side"]),
+            slots=slots,
+            free=list(range(message["slots"])),
         )
 
     def _decode_one(self, number: int) -> None:
@@ -146,7 +151,7 @@ class Child:
             return
         slot = reading.free.pop(0)
         np.copyto(reading.slots.frames[slot], frame)
-        self._channel.send({"event": "frame", "number": number, "slot": slot})
+        self._channel.send({"event": "frame", "number": number, "slot": slot, "note": reading.source.note})
 
 
 def main(arguments: list[str]) -> None:

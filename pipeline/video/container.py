@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import VideoError
 from pipeline.video.cut_short import missing_tail
 from pipeline.video.frames import VideoLimits
+from pipeline.video.size_changes import CODECS, SizeWatch
 from pipeline.video.sync_points import is_sync_packet
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _OPEN_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
 # Containers that store a presentation time per packet and find keyframes exactly.
 _INDEXED_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 
+# What the mark "default" is worth in ffmpeg's choice of a stream (map_auto_video in ffmpeg_mux_init.c).
+_DEFAULT_STREAM_PIXELS = 5_000_000
+
 # Codecs of which every packet gives one frame. VP8 for one has packets that are never shown.
 _ONE_FRAME_PER_PACKET = frozenset({"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "png"})
 
@@ -47,7 +51,7 @@ class ContainerFacts:
     """Positions of frames at which decoding can start, exact from there on; empty: only from the beginning."""
     is_plain: bool
     """Nothing about the file is known to mislead decord: one video stream, reliable times, no edit list that hides
-    frames, every keyframe a sync point that ends what came before."""
+    frames, every keyframe a sync point that ends what came before, one size from beginning to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ def open_container(path: str, location: str, **options: str) -> Iterator[tuple["
 
     try:
         with av.open(path, options={**_OPEN_OPTIONS, **options}) as container:
-            yield container, _video_stream(container, location)
+            yield container, video_stream(container, location)
     except av.error.FFmpegError as error:
         reason = missing_tail(path) or f"is not a readable video ({error.strerror})"
         raise VideoError(f"{location}: {reason}") from error
@@ -101,14 +105,28 @@ def decoded_frames(
             continue  # the frame it would have given is missed by whoever counts on it
 
 
-def _video_stream(container: "InputContainer", location: str) -> "VideoStream":
+def video_stream(container: "InputContainer", location: str) -> "VideoStream":
+    """The stream that ffmpeg shows: the one marked as default, else the one with most pixels; never cover art.
+
+    Raises:
+        VideoError: There is none, or no decoder for it.
+    """
     streams = _moving_pictures(container)
     if not streams:
         raise VideoError(f"{location}: has no video stream")
-    stream = streams[0]
+    stream = max(streams, key=_stream_rank)
     if stream.codec_context is None:
         raise VideoError(f"{location}: no decoder for its video codec is installed")
     return stream
+
+
+def _stream_rank(stream: "VideoStream") -> int:
+    from av.stream import Disposition
+
+    if stream.codec_context is None:
+        return -1
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return pixels + (_DEFAULT_STREAM_PIXELS if stream.disposition & Disposition.default else 0)
 
 
 def _moving_pictures(container: "InputContainer") -> list["VideoStream"]:
@@ -130,7 +148,8 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         codec = stream.codec_context.codec.canonical_name
         time_base = stream.time_base
         single = len(_moving_pictures(container)) == 1
-        packets = _packets(container, stream, location, limits, progress)
+        sizes = SizeWatch(stream.codec_context)
+        packets = _packets(container, stream, location, limits, progress, sizes)
     _check_whole(path, location, declared if format_name.startswith("mov") else 0, packets)
 
     shown = [packet for packet in packets if not packet.is_hidden]
@@ -159,6 +178,8 @@ def inspect_container(path: str, location: str, limits: VideoLimits, progress: C
         pts=tuple(pts[:count]),
         sync_frames=tuple(frame for frame in sync_frames if frame < count),
         is_plain=single
+        and codec in CODECS
+        and not sizes.has_change
         and count == len(packets)  # no packet is hidden, none comes to nothing
         and _count_closed(packets) == sum(packet.is_key for packet in packets),
     )
@@ -194,11 +215,13 @@ def _packets(
     location: str,
     limits: VideoLimits,
     progress: Callable[[], None],
+    sizes: SizeWatch,
 ) -> list[_Packet]:
     packets: list[_Packet] = []
     for packet in container.demux(stream):
         if not packet.size:
             continue
+        sizes.look(packet)
         packets.append(
             _Packet(
                 pts=packet.pts,

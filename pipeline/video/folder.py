@@ -1,7 +1,7 @@
 """Folders of frame images and single image files, on any filesystem."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -70,11 +70,8 @@ class ImageSource(BaseSource):
     def _choose(self, location: str, selection: FrameSelection) -> tuple[list[str], int, int]:
         limits = self._limits
         sizes = self._store.sizes()
-        if not sizes:
-            raise VideoError(f"{scrub(location)}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        limits.check_count(len(sizes), location)
-        by_name = _by_name(location, sizes)
-        names = sorted(by_name, key=natural_order)
+        by_name = named_paths(location, sizes, limits)
+        names = list(by_name)
         chosen = [names[index] for index in selection.apply(names, location)]
         self._paths = [by_name[name] for name in chosen]
         for path in self._paths:
@@ -106,7 +103,15 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part], name
 
 
-def _by_name(location: str, paths: dict[str, int | None]) -> dict[str, str]:
+def named_paths(location: str, paths: Mapping[str, int | None], limits: VideoLimits) -> dict[str, str]:
+    """Paths of images by frame name, in the order of the frames.
+
+    Raises:
+        VideoError: There are none, too many, or two of one name.
+    """
+    if not paths:
+        raise VideoError(f"{scrub(location)}: holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    limits.check_count(len(paths), scrub(location))
     by_name: dict[str, str] = {}
     for path in sorted(paths):
         stem = PurePosixPath(path).stem
@@ -115,7 +120,7 @@ def _by_name(location: str, paths: dict[str, int | None]) -> dict[str, str]:
                 f"{scrub(location)}: {by_name[stem]} and {path} have the same frame name; keep one of them"
             )
         by_name[stem] = path
-    return by_name
+    return {name: by_name[name] for name in sorted(by_name, key=natural_order)}
 
 
 class FilesystemStore:

@@ -1,8 +1,9 @@
 """What a frame source is, what a caller may ask of it, and what all sources share."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -13,6 +14,9 @@ from pipeline.storage import scrub
 from pipeline.video.resize import resize_square
 
 logger = logging.getLogger(__name__)
+
+_MAX_DIGITS = 18
+"""Longer digit strings are names, not numbers; Python refuses to convert very long ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +41,44 @@ class FrameSelection:
     def apply(self, names: Sequence[str], location: str) -> list[int]:
         """Positions in ``names`` of the frames asked for.
 
+        A name also matches with an extension (``00000.jpg``), and a number without its zeros (``0``).
+
         Raises:
-            VideoError: If a name asked for is not among ``names``.
+            VideoError: If a name asked for is not among ``names``, or two of them mean one frame.
         """
-        if self.frames is None:
-            chosen = list(range(len(names)))
-        else:
-            position = {name: index for index, name in enumerate(names)}
-            missing = [name for name in self.frames if name not in position]
-            if missing:
-                more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-                raise VideoError(
-                    f"{scrub(location)}: frame {missing[0]!r}{more} asked for is not among its {len(names)}"
-                )
-            chosen = [position[name] for name in self.frames]
+        chosen = list(range(len(names))) if self.frames is None else _positions(self.frames, names, location)
         return chosen[:: self.frame_stride][: self.max_frames]
+
+
+def _positions(asked: Sequence[str], names: Sequence[str], location: str) -> list[int]:
+    position = {name: index for index, name in enumerate(names)}
+    by_number: dict[int, int | None] = {}  # None: several names are this number
+    if any(name not in position for name in asked):
+        for index, name in enumerate(names):
+            if name.isdecimal() and len(name) <= _MAX_DIGITS:
+                by_number[int(name)] = None if int(name) in by_number else index
+    found = [_position(name, position, by_number) for name in asked]
+    missing = [name for name, index in zip(asked, found, strict=True) if index is None]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        shown = ", ".join(repr(name) for name in names[:3]) + (f", ... {names[-1]!r}" if len(names) > 3 else "")
+        raise VideoError(
+            f"{scrub(location)}: frame {missing[0]!r}{more} asked for is not among its {len(names)}, "
+            f"which are called {shown}"
+        )
+    chosen = [index for index in found if index is not None]
+    if len(set(chosen)) < len(chosen):
+        twice = next(names[index] for at, index in enumerate(chosen) if index in chosen[:at])
+        raise VideoError(f"{scrub(location)}: frame {twice!r} is asked for twice, under two names")
+    return chosen
+
+
+def _position(name: str, position: Mapping[str, int], by_number: Mapping[int, int | None]) -> int | None:
+    stem = PurePosixPath(name).stem
+    for candidate in (name, stem):
+        if candidate in position:
+            return position[candidate]
+    return by_number.get(int(stem)) if stem.isdecimal() and len(stem) <= _MAX_DIGITS else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +131,10 @@ EVERY_FRAME = FrameSelection()
 DEFAULT_LIMITS = VideoLimits()
 
 
+def no_progress() -> None:
+    """Nobody is watching."""
+
+
 class FrameSource(Protocol):
     """The frames of one video, image folder, archive or image, by position."""
 
@@ -112,6 +143,11 @@ class FrameSource(Protocol):
     height: int
     width: int
     is_image: bool
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know about the frames read so far, beginning with ``Note: ``; None: nothing."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -127,7 +163,7 @@ class FrameSource(Protocol):
 
         Raises:
             IndexError: If an index is out of range (at the call).
-            VideoError: If a frame cannot be read, or has not the size of the first (while iterating).
+            VideoError: If a frame cannot be read, or is an image of another size than the first (while iterating).
         """
         ...
 
@@ -146,6 +182,7 @@ class BaseSource:
     """What the in-process sources share: checks, resizing, context manager. Subclasses give ``_frames``."""
 
     is_image = False
+    note: str | None = None
 
     def __init__(self, location: str, frame_names: Sequence[str], width: int, height: int) -> None:
         self.location = location

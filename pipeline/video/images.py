@@ -15,6 +15,13 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 # Pillow would start Ghostscript for a PostScript file: only real picture formats are tried. JPEG includes MPO (phones).
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM", "GIF")
 
+HEIF_REFUSED = "HEIC, HEIF and AVIF pictures are not read; convert it to PNG or JPEG first"
+
+# Major brands of still pictures (ISO/IEC 23008-12, AVIF specification); moving ones (hevc, avis, msf1) are as bad.
+_HEIF_BRANDS = frozenset({b"mif1", b"mif2", b"msf1", b"miaf", b"avif", b"avis"}) | {
+    brand.encode() for brand in ("heic", "heix", "heim", "heis", "hevc", "hevx", "hevm", "hevs", "jpeg", "jpgs")
+}
+
 _EXIF_ORIENTATION = 0x0112
 
 _BROKEN_IMAGE = (
@@ -75,6 +82,7 @@ def decode_image(data: bytes, name: str, limits: VideoLimits) -> np.ndarray:
 def _open(data: bytes, name: str, limits: VideoLimits) -> tuple[Image.Image, int]:
     if not data:
         raise VideoError(f"{name}: the file is empty")
+    check_not_heif(data, name)
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
@@ -87,6 +95,22 @@ def _open(data: bytes, name: str, limits: VideoLimits) -> tuple[Image.Image, int
     except _BROKEN_IMAGE as error:
         raise VideoError(f"{name}: the image is damaged ({error})") from error
     return image, orientation if orientation in range(1, 9) else 1
+
+
+def check_not_heif(head: bytes, name: str) -> None:
+    """Refuse HEIC, HEIF and AVIF pictures, whatever their file is called.
+
+    FFmpeg's video reader would give the first tile, or a plane of transparency or depth, as if it were the picture.
+
+    Args:
+        head: The first bytes of a file, 64 are plenty.
+        name: What the error calls it.
+
+    Raises:
+        VideoError: It is one; the message starts with ``name``.
+    """
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        raise VideoError(f"{name}: {HEIF_REFUSED}")
 
 
 def check_single(data: bytes, name: str, limits: VideoLimits) -> None:

@@ -107,6 +107,7 @@ class IsolatedSource:
         self.height: int = opened["height"]
         self.width: int = opened["width"]
         self.is_image: bool = opened["is_image"]
+        self.note: str | None = None
 
     def __len__(self) -> int:
         return len(self.frame_names)
@@ -199,6 +200,7 @@ class _IsolatedRead(Iterator[np.ndarray]):
             self.close()
             raise
         frame: np.ndarray = self._shared.frames[message["slot"]].copy()
+        self._source.note = message["note"] or self._source.note
         self._taken += 1
         self._worker.tell({"operation": "more", "number": self._number, "slot": message["slot"]})
         return frame

@@ -9,19 +9,13 @@ import numpy as np
 
 from pipeline.errors import VideoError
 from pipeline.video.container import ContainerFacts, decoded_frames, open_container
+from pipeline.video.display_matrix import AS_STORED, orientation_of
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 # Seeking empties the decoder's pipeline; for a gap shorter than this many frames decoding through is faster.
 _WORTH_SEEKING_FRAMES = 16
-
-
-def upright_rgb(frame: "VideoFrame") -> np.ndarray:
-    """Convert a decoded frame to uint8 RGB ``[H, W, 3]``, turned as its metadata asks for."""
-    pixels = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
 
 
 class PyavReader:
@@ -36,6 +30,7 @@ class PyavReader:
         self._is_careful = not facts.pts  # without times the order is all there is: no frame may get lost
         self._next = 0  # position of the frame that comes next, once the decoder has given the one before
         self._current: tuple[int, np.ndarray] | None = None
+        self.orientation = AS_STORED  # of the frame decoded last
 
     def frame(self, position: int) -> np.ndarray:
         """Decode one frame; ascending positions go on from the last.
@@ -59,7 +54,8 @@ class PyavReader:
             raise VideoError(f"{where} cannot be read ({error.strerror})") from error
         if found is None:
             raise VideoError(f"{where} cannot be decoded; the file is damaged there")
-        pixels = upright_rgb(found)
+        self.orientation = orientation_of(found)
+        pixels = self.orientation.apply(found.to_ndarray(format="rgb24"))
         self._current = (position, pixels)
         return pixels.copy()
 

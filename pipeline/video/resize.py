@@ -16,4 +16,9 @@ def resize_square(frame: np.ndarray, side: int) -> np.ndarray:
     Returns:
         uint8 RGB ``[side, side, 3]``, writable and contiguous.
     """
-    return np.array(Image.fromarray(frame).resize((side, side), Image.Resampling.BICUBIC))
+    return resize(frame, width=side, height=side)
+
+
+def resize(frame: np.ndarray, *, width: int, height: int) -> np.ndarray:
+    """Resize a uint8 RGB frame by Pillow's bicubic filter to ``[height, width, 3]``, writable and contiguous."""
+    return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))

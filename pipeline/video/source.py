@@ -5,27 +5,22 @@ from collections.abc import Callable
 from pipeline.errors import VideoError
 from pipeline.storage import scrub
 from pipeline.video.archive import ARCHIVE_SUFFIXES, open_archive
-from pipeline.video.folder import FilesystemStore, ImageSource
-from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, FrameSource, VideoLimits
-from pipeline.video.images import IMAGE_SUFFIXES
-from pipeline.video.locations import find
+from pipeline.video.folder import FilesystemStore, ImageSource, ImageStore
+from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, FrameSource, VideoLimits, no_progress
+from pipeline.video.images import HEIF_REFUSED, IMAGE_SUFFIXES
+from pipeline.video.locations import Place, find
 from pipeline.video.videofile import VideoFileSource
 
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif", ".avif")
-"""FFmpeg's video reader would give the first tile, or a plane of transparency or depth, as if it were the picture."""
 
 __all__ = ["FrameSelection", "FrameSource", "VideoLimits", "open_video"]
-
-
-def _no_progress() -> None:
-    """Nobody is watching."""
 
 
 def open_video(
     location: str,
     selection: FrameSelection = EVERY_FRAME,
     limits: VideoLimits = DEFAULT_LIMITS,
-    progress: Callable[[], None] = _no_progress,
+    progress: Callable[[], None] = no_progress,
 ) -> FrameSource:
     """Open a video file, a folder or archive (zip, tar) of frame images, or a single image.
 
@@ -50,14 +45,23 @@ def open_video(
         VideoError: If it cannot be read; the message names the file and the cause.
     """
     place = find(location)
+    store = image_store(place, limits, progress)
+    if store is None:
+        return VideoFileSource(place, selection, limits, progress)
+    is_image = not place.is_folder and place.suffix in IMAGE_SUFFIXES
+    return ImageSource(location, store, selection, limits, is_image=is_image)
+
+
+def image_store(place: Place, limits: VideoLimits, progress: Callable[[], None] = no_progress) -> ImageStore | None:
+    """The image files of a folder, an archive or a single image; None for anything else, which is a video file.
+
+    Raises:
+        VideoError: It is a kind of picture that is not read, or an archive that cannot be read.
+    """
     if place.is_folder:
-        return ImageSource(location, FilesystemStore(place), selection, limits)
+        return FilesystemStore(place)
     if place.file_name.endswith(ARCHIVE_SUFFIXES):
-        return ImageSource(location, open_archive(place, limits), selection, limits)
+        return open_archive(place, limits, progress)
     if place.suffix in _HEIF_SUFFIXES:
-        raise VideoError(
-            f"{scrub(location)}: HEIC, HEIF and AVIF pictures are not read; convert it to PNG or JPEG first"
-        )
-    if place.suffix in IMAGE_SUFFIXES:
-        return ImageSource(location, FilesystemStore(place), selection, limits, is_image=True)
-    return VideoFileSource(place, selection, limits, progress)
+        raise VideoError(f"{scrub(place.location)}: {HEIF_REFUSED}")
+    return FilesystemStore(place) if place.suffix in IMAGE_SUFFIXES else None

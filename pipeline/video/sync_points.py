@@ -28,16 +28,17 @@ def is_sync_packet(packet: "Packet", codec: "VideoCodecContext") -> bool:
     if name == "h264":
         if len(extradata) < 7 or extradata[0] != 1:
             return False
-        return any(unit[0] & 0x1F == _H264_IDR for unit in _units(bytes(packet), (extradata[4] & 3) + 1))
+        return any(unit[0] & 0x1F == _H264_IDR for unit in units(bytes(packet), (extradata[4] & 3) + 1))
     if len(extradata) < 23 or extradata[0] != 1:
         return False
-    return any((unit[0] >> 1) & 0x3F in _HEVC_RANDOM_ACCESS for unit in _units(bytes(packet), (extradata[21] & 3) + 1))
+    return any((unit[0] >> 1) & 0x3F in _HEVC_RANDOM_ACCESS for unit in units(bytes(packet), (extradata[21] & 3) + 1))
 
 
-def _units(data: bytes, length_size: int) -> Iterator[bytes]:
-    """The first byte of every length-prefixed unit of a packet."""
+def units(data: bytes, length_size: int) -> Iterator[bytes]:
+    """The length-prefixed units of an H.264 or H.265 packet; none of them is empty."""
     position = 0
     while position + length_size < len(data):
         start = position + length_size
-        yield data[start : start + 1]
         position = start + int.from_bytes(data[position:start], "big")
+        if position > start:
+            yield data[start:position]

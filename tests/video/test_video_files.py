@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from video_clips import (
 )
 
 from pipeline.errors import VideoError
+from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import FrameSelection, VideoLimits, open_video
 
 B_FRAMES = {"bf": "3", "g": "12"}
@@ -171,13 +174,100 @@ def test_damage_inside_is_an_error_not_a_repeated_frame(tmp_path):
             assert [number_of(frame) for frame in every_fifth.read([0, 5, 11])] == [0, 25, 55]
 
 
-def test_a_change_of_size_inside(tmp_path):
-    for name, width in (("narrow.264", WIDTH), ("wide.264", 2 * WIDTH)):
-        make_clip(tmp_path / name, 10, options={"bf": "0"}, width=width, container_format="h264")
-    both = tmp_path / "both.264"
-    both.write_bytes((tmp_path / "narrow.264").read_bytes() + (tmp_path / "wide.264").read_bytes())
-    with open_video(str(both)) as source, pytest.raises(VideoError, match=r"'00010' is 256x96 pixels.* is 128x96"):
-        list(source.read(range(20)))
+@pytest.mark.parametrize("is_transposed", [False, True])
+@pytest.mark.parametrize("left_right", [1, -1])
+@pytest.mark.parametrize("top_bottom", [1, -1])
+def test_every_display_matrix_is_applied_whole(tmp_path, is_transposed, left_right, top_bottom):
+    path = tmp_path / "a.mp4"
+    # x' and y' of a stored point (x, y), in 16.16 fixed point; the last entry is 2.30.
+    turned = (0, top_bottom, 0, left_right, 0, 0) if is_transposed else (left_right, 0, 0, 0, top_bottom, 0)
+    make_clip(path, 12, matrix=[65536 * value for value in turned] + [0, 0, 1 << 30], options={"bf": "0"})
+    with open_video(str(path)) as source:
+        is_mirror_image = is_transposed ^ (left_right < 0) ^ (top_bottom < 0)
+        assert (source._decord is None) == is_mirror_image
+        for position, frame in enumerate(source.read(range(12))):
+            stored = frame[::top_bottom, ::left_right]
+            assert number_of(stored.transpose(1, 0, 2) if is_transposed else stored) == position
+            assert frame.shape[:2] == ((WIDTH, HEIGHT) if is_transposed else (HEIGHT, WIDTH))
+
+
+def sizes_joined(path, codec, options, container_format=None):
+    """One stream of ten frames of WIDTH and ten of twice that, as a recorder writes it: headers lie in the packets."""
+    encoders = []
+    for scale in (1, 2):
+        encoder = av.CodecContext.create(codec, "w")
+        encoder.width, encoder.height, encoder.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuv420p"
+        encoder.time_base, encoder.options = Fraction(1, 30), options
+        encoders.append(encoder)
+    with av.open(str(path), "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(20):
+            picture = np.kron(numbered_frame(number), np.ones((1 + number // 10,) * 2 + (1,), np.uint8))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            packets = encoders[number // 10].encode(frame)
+            if number % 10 == 9:
+                packets += encoders[number // 10].encode(None)
+            for packet in packets:
+                packet.stream, packet.time_base = stream, Fraction(1, 30)
+                container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("vp8.webm", "libvpx", {"deadline": "realtime", "lag-in-frames": "0"}),
+        ("vp9.webm", "libvpx-vp9", {"deadline": "realtime", "lag-in-frames": "0"}),
+        ("h264.mkv", "libx264", {"bf": "0", "x264-params": "repeat-headers=1:annexb=1"}),
+    ],
+)
+def test_a_recording_that_changes_its_size_is_scaled_with_a_note(tmp_path, name, codec, options):
+    path = sizes_joined(tmp_path / name, codec, options)
+    with IsolatedDecoder(timeout_s=30) as decoder, decoder.open(str(path)) as source:
+        assert (source.width, source.height) == (WIDTH, HEIGHT)
+        assert [number_of(frame) for frame in source.read(range(10))] == list(range(10))
+        assert source.note is None
+        assert [number_of(frame) for frame in source.read(range(20))] == list(range(20))
+        assert source.note == "Note: the recording changes its resolution; frames were scaled to 128x96"
+    with open_video(str(path)) as source:
+        assert source._decord is None  # it scales too, with another filter and without a word
+
+
+def test_the_stream_is_the_one_that_ffmpeg_shows(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        for scale in (1, 2):
+            stream = container.add_stream("libx264", rate=30)
+            stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuv420p"
+            stream.disposition = av.stream.Disposition(0)
+        for stream in container.streams.video:
+            for number in range(3):
+                picture = numbered_frame(number, stream.height, stream.width)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode(None))
+    with open_video(str(path)) as source:
+        assert source.width == 2 * WIDTH
+
+
+def test_a_heic_picture_called_a_video_is_refused_by_name(tmp_path):
+    for name in ("photo.mov", "photo.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+        with pytest.raises(VideoError, match="HEIC, HEIF and AVIF pictures are not read"):
+            open_video(str(tmp_path / name))
+
+
+def test_frames_are_named_with_or_without_extension_and_zeros(tmp_path):
+    path = str(make_clip(tmp_path / "a.mp4", 12, options={"bf": "0"}))
+    for name in ("00007", "7", "00007.jpg", "7.png"):
+        with open_video(path, FrameSelection(frames=(name,))) as source:
+            assert source.frame_names == ("00007",)
+            assert number_of(next(source.read([0]))) == 7
+    with pytest.raises(VideoError, match=r"'frame_7' \(and 1 more\).* its 12, which are called '00000', .* '00011'"):
+        open_video(path, FrameSelection(frames=("frame_7", "frame_8")))
+    with pytest.raises(VideoError, match="frame '00007' is asked for twice"):
+        open_video(path, FrameSelection(frames=("7", "00007")))
 
 
 def test_what_is_no_video(tmp_path):

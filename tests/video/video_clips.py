@@ -42,6 +42,7 @@ def make_clip(
     width=WIDTH,
     container_format=None,
     rotation=None,
+    matrix=None,
     muxer_options=None,
 ):
     """Encode frames 0..count-1."""
@@ -51,6 +52,8 @@ def make_clip(
         stream.codec_context.time_base = Fraction(1, 900)
         if rotation is not None:
             stream.set_display_rotation(rotation)
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
         time = Fraction(0)
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(numbered_frame(number, height, width), format="rgb24")

@@ -25,6 +25,11 @@ class TimedSource:
     def __len__(self) -> int:
         return len(self._source)
 
+    @property
+    def note(self) -> str | None:
+        """What the source says about its frames."""
+        return self._source.note
+
     def read(self, indices: Sequence[int], side: int | None = None) -> Iterator[np.ndarray]:
         """As the source's own; the source starts at once."""
         return self._timed(self._source.read(indices, side=side))

@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.settings import CheckedSettings, Option
 
 if TYPE_CHECKING:
-    from pipeline.report import Footage
+    from pipeline.report import VideoFrames
 
 EPILOG = "exit codes: 0 done; 1 done, but something failed; 2 bad usage; 3 could not run\n"
 
@@ -39,7 +39,7 @@ def run(options: Options) -> int:
     from pipeline.config import RunConfig
     from pipeline.dataset.reader import MaskDataset
     from pipeline.demo import copy_clips
-    from pipeline.report import find_footage, read_run
+    from pipeline.report import find_video_frames, read_run
     from pipeline.run import annotate
 
     dataset = folder / "dataset"
@@ -49,9 +49,9 @@ def run(options: Options) -> int:
         summary = annotate(config, address="local", say=display.say, on_progress=display.on_progress)
     rows = sorted(MaskDataset(str(dataset)).iter_rows(), key=lambda row: (row["video_id"], row["expression_id"]))
     _print_table(rows)
-    with find_footage(read_run(str(dataset))) as footage:
+    with find_video_frames(read_run(str(dataset))) as video_frames:
         _draw_sheet(rows, manifest.parent, folder / "contact_sheet.png")
-        _score_and_report(folder, footage)
+        _score_and_report(folder, video_frames)
     print_line(f"mask dataset:  {dataset}  (README.md there says how to load it)")
     print_line(f"contact sheet: {folder / 'contact_sheet.png'}")
     print_line(f"report:        {folder / 'report.html'}  (open it in a browser)")
@@ -97,11 +97,11 @@ def _draw_sheet(rows: list[dict[str, Any]], clips: Path, target: Path) -> None:
     contact_sheet(strips).save(target)
 
 
-def _score_and_report(folder: Path, footage: "Footage") -> None:
+def _score_and_report(folder: Path, video_frames: "VideoFrames") -> None:
     from pipeline.report import read_truth, write_report
 
     dataset = str(folder / "dataset")
     truth = read_truth("mevis", str(folder / "clips"), dataset, workers=1)
     values = {name: f"{100 * value:.1f}" for name, value in truth.headline.items() if value is not None}
     print_line("against the drawn ground truth: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-    write_report(dataset, str(folder / "report.html"), footage, truth=truth)
+    write_report(dataset, str(folder / "report.html"), video_frames, truth=truth)

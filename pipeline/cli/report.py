@@ -68,17 +68,17 @@ class Options(ReportOptions):
 
 def run(options: Options) -> int:
     """Write what was asked for."""
-    from pipeline.report import find_footage, read_run, read_truth, write_movies, write_report
+    from pipeline.report import find_video_frames, read_run, read_truth, write_movies, write_report
     from pipeline.report.movies import movie_name
     from pipeline.storage import join, scrub
 
-    with find_footage(read_run(options.predictions), options.manifest, options.videos) as footage:
+    with find_video_frames(read_run(options.predictions), options.manifest, options.videos) as video_frames:
         movies = {}
         if options.video_output:
             problems = write_movies(
                 options.predictions,
                 options.video_output,
-                footage,
+                video_frames,
                 frames_per_second=options.fps,
                 allow_missing=options.allow_missing,
                 reject_below=options.reject_below,
@@ -105,7 +105,7 @@ def run(options: Options) -> int:
         summary = write_report(
             options.predictions,
             options.output,
-            footage,
+            video_frames,
             items=options.items,
             truth=truth,
             movies=movies,

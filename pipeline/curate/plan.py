@@ -22,7 +22,7 @@ class Selection:
     rows_of: Counter[str]
     """Number of rows of every video of the source."""
     kept: dict[str, list[int]]
-    """Of every video that keeps any: which of its rows."""
+    """Indices of the rows kept, by video; videos that keep none are not in it."""
     dropped: dict[str, int]
     """Rows by reason, every reason named."""
     splits: dict[str, dict[str, int]]

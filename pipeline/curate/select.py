@@ -18,7 +18,7 @@ SAME_SENTENCE = "sentence asked twice"
 SAME_MASKS = "masks of another row"
 TOO_MANY = "more than allowed per video"
 REASONS = (FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY)
-"""In the order the rules are applied: a dropped row counts for the first that it breaks."""
+"""Why rows are dropped, in the order of the rules; a row counts for the first rule that it breaks."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def _expression_of_each_sentence(rows: Iterable[_Candidate]) -> dict[str, str]:
 
 
 def _first_with_its_masks(rows: Iterable[_Candidate], table: pa.Table) -> set[int]:
-    """Of rows with the same masks on every frame the best one; equal areas tell cheaply which to compare."""
+    """Indices of rows without those that have the masks of a better row on every frame.
+
+    Only rows with equal areas are compared.
+    """
     masks = table.column("masks")
     kept: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.rank):

@@ -9,7 +9,7 @@ from pipeline.dataset.tables import to_parquet
 from pipeline.storage import atomic_write, join
 
 SHARD_BYTES = 128 * 2**20
-"""Of rows in memory that go into one file; it is smaller, since compressed."""
+"""Size in memory of the rows of one file; the file is smaller, since it is compressed."""
 
 
 class ShardWriter:

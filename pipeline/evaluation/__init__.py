@@ -1,7 +1,7 @@
 """J and F, the benchmarks' protocols, and the readers of ground truth and predictions they need."""
 
-from pipeline.evaluation.metrics import boundary_accuracy, boundary_radius, region_similarity
 from pipeline.evaluation.protocols import BENCHMARKS, PROTOCOLS
+from pipeline.evaluation.region_boundary import boundary_accuracy, boundary_radius, region_similarity
 from pipeline.evaluation.run import Evaluation, csv_rows, evaluate, missing_summary
 
 __all__ = [

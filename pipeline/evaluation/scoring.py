@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
 from pipeline.evaluation.predictions import MissingPredictionError, VideoPrediction, wrong_size
+from pipeline.evaluation.region_boundary import boundary_accuracy, region_similarity
 from pipeline.evaluation.truth import MaybeMask, VideoTruth, union_of
 
 BoolArray = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from pipeline.schema import VideoTask
 MAX_NAME_BYTES = 255 - len(".png")
 """File systems refuse longer names."""
 _REFUSED = '/\\:*?"<>|'
-"""Of these, one or another file system or zip program refuses each in a name."""
+"""Characters that one or another file system or zip program refuses in a name."""
 
 
 class NameStyle(StrEnum):

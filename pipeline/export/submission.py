@@ -1,4 +1,4 @@
-"""A submission as it lies there, ours or anyone's: its files by name, and what is wrong with the names themselves."""
+"""The files of a submission by name, whoever wrote it, and what is wrong with the names themselves."""
 
 import stat
 import zipfile

@@ -21,13 +21,13 @@ from pipeline.evaluation.rejection import Rejection, check_presence
 from pipeline.report.cards import Card
 from pipeline.report.clips import Clip, read_clips
 from pipeline.report.collect import Key, Statistics, items_of
-from pipeline.report.drawing import Ground, draw_grounds, draw_item
-from pipeline.report.footage import Footage
+from pipeline.report.drawing import FramePictures, draw_frame_pictures, draw_item
 from pipeline.report.page import page_html
 from pipeline.report.run_file import read_run
-from pipeline.report.sample import Sampled, Sampler
-from pipeline.report.summary import Findings, summarise
+from pipeline.report.sample import Sampler, ShownItem
+from pipeline.report.summary import Totals, summarise
 from pipeline.report.truth import Truth
+from pipeline.report.video_frames import VideoFrames
 from pipeline.storage import FileInfo, absolute, atomic_write, is_local, join, scrub
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class ReportSummary:
     """What a report shows."""
 
     expressions: int
-    """In the dataset."""
+    """Number of (video, expression) pairs in the dataset."""
     shown: int
     without_pictures: int
     """Shown items whose video could not be read."""
@@ -55,14 +55,14 @@ class ReportSummary:
 def write_report(
     dataset: str,
     output: str,
-    footage: Footage,
+    video_frames: VideoFrames,
     *,
     items: int = 100,
     truth: Truth | None = None,
     movies: Mapping[Key, str] | None = None,
     allow_missing: bool = False,
     reject_below: float | None = None,
-    say: Callable[[str], None] = log.info,
+    on_progress: Callable[[str], None] = log.info,
 ) -> ReportSummary:
     """Write a report on a mask dataset: one HTML file that needs nothing else.
 
@@ -72,13 +72,13 @@ def write_report(
     Args:
         dataset: Path or fsspec URL of a mask dataset.
         output: The file to write; path or fsspec URL.
-        footage: Where its videos are.
+        video_frames: Where its videos are.
         items: (video, expression) pairs to show, at most.
         truth: The dataset's result on a benchmark, to show and to choose worst and best by.
         movies: URLs of overlay videos to link to.
         allow_missing: Show what can be read of a damaged dataset; the page says what cannot.
         reject_below: Show expressions with a lower ``presence`` as answered with nothing.
-        say: Gets lines about progress.
+        on_progress: Called with one line whenever there is progress to tell.
 
     Raises:
         UsageError: It is not a mask dataset, or no row has a presence to reject by.
@@ -93,23 +93,23 @@ def write_report(
     if reject_below is not None:
         check_presence(MaskDataset(dataset, skip_damaged=allow_missing))
     source = MaskDataset(dataset, skip_damaged=allow_missing)
-    findings, sampled = _collect(source, run, items, truth, rejection)
+    totals, sampled = _collect(source, run, items, truth, rejection)
     lost = lost_rows(run, rows_of_files(dataset))
-    findings.notes = [str(file) for file in damaged or source.damaged.values()]
-    findings.notes += [f"{lost} rows that the run wrote are in no file any more"] if lost else []
-    damage = list(findings.notes)
-    findings.notes += [str(rejection)] if reject_below is not None else []
-    say(f"{findings.expressions} expressions read, {len(sampled)} of them chosen to be shown")
+    totals.notes = [str(file) for file in damaged or source.damaged.values()]
+    totals.notes += [f"{lost} rows that the run wrote are in no file any more"] if lost else []
+    damage = list(totals.notes)
+    totals.notes += [str(rejection)] if reject_below is not None else []
+    on_progress(f"{totals.expressions} expressions read, {len(sampled)} of them chosen to be shown")
     shown = {choice.item.key for choice in sampled}
     clips = read_clips(dataset, shown, FRAMES, reject_below=reject_below, allow_missing=allow_missing)
-    grounds = draw_grounds(clips, footage)
-    say(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
+    grounds = draw_frame_pictures(clips, video_frames)
+    on_progress(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
     cards = _Cards(dataset, output, clips, grounds, truth, movies or {}).of(sampled)
     named = {f"ground-{number}": ground for number, ground in enumerate(grounds.values())}
-    content = page_html(summarise(findings, cards, named))
+    content = page_html(summarise(totals, cards, named))
     atomic_write(output, content)
     return ReportSummary(
-        expressions=findings.expressions,
+        expressions=totals.expressions,
         shown=len(cards),
         without_pictures=sum(card.problem is not None for card in cards),
         size_bytes=len(content),
@@ -120,13 +120,13 @@ def write_report(
 
 def _collect(
     dataset: MaskDataset, run: dict[str, Any], items: int, truth: Truth | None, rejection: Rejection
-) -> tuple[Findings, list[Sampled]]:
+) -> tuple[Totals, list[ShownItem]]:
     sampler = Sampler(items, lambda item: item.score if truth is None else truth.both(item.key))
-    findings = Findings(dataset=dataset.url, run=run, statistics=Statistics(), truth=truth)
+    totals = Totals(dataset=dataset.url, run=run, statistics=Statistics(), truth=truth)
     for item in items_of(dataset, rejection):
-        findings.add(item)
+        totals.add(item)
         sampler.add(item)
-    return findings, sampler.chosen()
+    return totals, sampler.chosen()
 
 
 @dataclass(frozen=True)
@@ -136,16 +136,16 @@ class _Cards:
     dataset: str
     output: str
     clips: Mapping[Key, Clip]
-    grounds: Mapping[str, Ground]
+    grounds: Mapping[str, FramePictures]
     truth: Truth | None
     movies: Mapping[Key, str]
 
-    def of(self, sampled: list[Sampled]) -> list[Card]:
+    def of(self, sampled: list[ShownItem]) -> list[Card]:
         present = mask_files(self.dataset)
         numbers = {video_id: number for number, video_id in enumerate(self.grounds)}
         return [self._card(number, choice, present, numbers) for number, choice in enumerate(sampled)]
 
-    def _card(self, number: int, choice: Sampled, present: list[FileInfo], numbers: Mapping[str, int]) -> Card:
+    def _card(self, number: int, choice: ShownItem, present: list[FileInfo], numbers: Mapping[str, int]) -> Card:
         key = choice.item.key
         clip, ground = self.clips.get(key), self.grounds.get(key[0])
         own = file_of_video(present, key[0])
@@ -155,7 +155,7 @@ class _Cards:
             drawing=draw_item(key, clip, self.truth) if clip is not None else None,
             ground=f"ground-{numbers[key[0]]}" if ground is not None and ground.frames else None,
             problem=ground.problem if clip is not None and ground is not None else None,
-            judged=self.truth.judged.get(key) if self.truth is not None else None,
+            truth_score=self.truth.truth_scores.get(key) if self.truth is not None else None,
             file=own or "masks/*.parquet",  # another writer may name files otherwise
             link=link_between(self.output, join(self.dataset, own)) if own else None,
             query=_query(join(self.dataset, own or "masks/*.parquet"), key),

@@ -9,8 +9,8 @@ from pipeline.report.charts import percent
 from pipeline.report.collect import ObjectFacts
 from pipeline.report.drawing import Drawing
 from pipeline.report.overlay import COLOURS
-from pipeline.report.sample import Sampled
-from pipeline.report.truth import Judged
+from pipeline.report.sample import ShownItem
+from pipeline.report.truth import TruthScore
 from pipeline.storage import scrub
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -21,14 +21,14 @@ class Card:
     """What the gallery shows of one item."""
 
     number: int
-    sampled: Sampled
+    sampled: ShownItem
     drawing: Drawing | None
     """None where there is nothing to draw."""
     ground: str | None
     """Id of the video's pictures in the page."""
     problem: str | None
     """Why the video's pictures are missing."""
-    judged: Judged | None
+    truth_score: TruthScore | None
     file: str
     """The dataset's file that holds the rows, under the dataset's folder."""
     link: str | None
@@ -53,7 +53,7 @@ def card_html(card: Card) -> str:
         "status": item.status,
         "group": card.sampled.group,
         "score": _number(item.score),
-        "jf": _number(card.judged.both if card.judged else None),
+        "jf": _number(card.truth_score.both if card.truth_score else None),
         "area": _number(item.area),
         "pictures": f"item-{card.number}" if card.drawing is not None else "",
     }
@@ -95,11 +95,11 @@ def _facts(card: Card) -> str:
         facts.append(("score", f"{item.score:.2f}"))
     if item.presence is not None:
         facts.append(("presence", f"{item.presence:.2f}"))
-    if card.judged is not None:
-        judged = card.judged
-        why = f" ({judged.missing})" if judged.missing else ""
-        facts.append(("J&F", f"{100 * judged.both:.1f}{why}"))
-        facts += [] if why else [("J", f"{100 * judged.region:.1f}"), ("F", f"{100 * judged.boundary:.1f}")]
+    if card.truth_score is not None:
+        truth_score = card.truth_score
+        why = f" ({truth_score.missing})" if truth_score.missing else ""
+        facts.append(("J&F", f"{100 * truth_score.both:.1f}{why}"))
+        facts += [] if why else [("J", f"{100 * truth_score.region:.1f}"), ("F", f"{100 * truth_score.boundary:.1f}")]
     if item.frames:
         facts.append(("in frames", f"{item.present} of {item.frames}"))
     if item.area is not None:

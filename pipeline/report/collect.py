@@ -62,17 +62,17 @@ class Item:
 
     @property
     def key(self) -> Key:
-        """What identifies it."""
+        """Video and expression."""
         return self.video_id, self.expression_id
 
     @property
     def score(self) -> float | None:
-        """Of the worst of its objects: one bad track spoils an answer."""
+        """Score of its worst object: one bad track spoils an answer."""
         return min((item.score for item in self.objects if item.score is not None), default=None)
 
     @property
     def area(self) -> float | None:
-        """Of the largest of its objects."""
+        """Area of its largest object."""
         return max((item.area for item in self.objects if item.area is not None), default=None)
 
     @property

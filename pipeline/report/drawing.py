@@ -9,16 +9,16 @@ from pipeline.masks import decode_mask
 from pipeline.report.charts import percent
 from pipeline.report.clips import Clip
 from pipeline.report.collect import Key
-from pipeline.report.footage import Footage
 from pipeline.report.pictures import frame_picture, mask_picture, small_size, truth_picture
 from pipeline.report.truth import Truth
+from pipeline.report.video_frames import VideoFrames
 from pipeline.storage import scrub
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class FramePictures:
     """A video's frames as pictures."""
 
     frames: dict[str, str] = field(default_factory=dict)
@@ -46,28 +46,28 @@ class Drawing:
     frames: list[DrawnFrame]
     height: int
     width: int
-    """Of the small pictures."""
+    """Width and height of the small pictures, in pixels."""
 
 
-def draw_grounds(clips: Mapping[Key, Clip], footage: Footage) -> dict[str, Ground]:
+def draw_frame_pictures(clips: Mapping[Key, Clip], video_frames: VideoFrames) -> dict[str, FramePictures]:
     """Read every video once, only the frames wanted, and make small pictures of them."""
     wanted: dict[str, list[Clip]] = {}
     for (video_id, _), clip in clips.items():
         wanted.setdefault(video_id, []).append(clip)
-    return {video_id: _ground(video_id, of_video, footage) for video_id, of_video in wanted.items()}
+    return {video_id: _ground(video_id, of_video, video_frames) for video_id, of_video in wanted.items()}
 
 
-def _ground(video_id: str, clips: Sequence[Clip], footage: Footage) -> Ground:
+def _ground(video_id: str, clips: Sequence[Clip], video_frames: VideoFrames) -> FramePictures:
     names = list(dict.fromkeys(name for clip in clips for name in clip.frames))
     frames: dict[str, str] = {}
     try:
-        pictures = footage.read(video_id, names, (clips[0].height, clips[0].width))
+        pictures = video_frames.read(video_id, names, (clips[0].height, clips[0].width))
         for name, frame in zip(names, pictures, strict=True):
             frames[name] = frame_picture(frame)
     except VideoError as error:
         logger.info("video %r: %s", video_id, error)
-        return Ground(frames=frames, problem=scrub(str(error)))
-    return Ground(frames=frames)
+        return FramePictures(frames=frames, problem=scrub(str(error)))
+    return FramePictures(frames=frames)
 
 
 def draw_item(key: Key, clip: Clip, truth: Truth | None) -> Drawing:

@@ -16,8 +16,8 @@ from pipeline.evaluation.rejection import Rejection
 from pipeline.export.sinks import finished_file
 from pipeline.masks import decode_mask
 from pipeline.report.collect import Key
-from pipeline.report.footage import Footage, plain_ground
 from pipeline.report.overlay import draw_mask
+from pipeline.report.video_frames import VideoFrames, grey_picture
 from pipeline.schema import Status
 from pipeline.storage import join, make_directory
 
@@ -42,7 +42,7 @@ def movie_name(key: Key) -> str:
 def write_movies(
     dataset: str,
     folder: str,
-    footage: Footage,
+    video_frames: VideoFrames,
     *,
     frames_per_second: float = 10.0,
     allow_missing: bool = False,
@@ -55,7 +55,7 @@ def write_movies(
     Args:
         dataset: The mask dataset.
         folder: Where the files go; path or fsspec URL.
-        footage: The videos; where one cannot be read, its masks are drawn on plain grey.
+        video_frames: The videos; where one cannot be read, its masks are drawn on plain grey.
         frames_per_second: How fast the files play.
         allow_missing: Leave out expressions whose rows do not read back.
         reject_below: Leave out expressions with a lower ``presence``.
@@ -77,30 +77,30 @@ def write_movies(
         if rejection.rejects(objects):
             continue
         with finished_file(join(folder, movie_name(key))) as path:
-            written[key] = _write_movie(path, objects, footage, frames_per_second)
+            written[key] = _write_movie(path, objects, video_frames, frames_per_second)
     return written
 
 
-def _write_movie(path: Path, objects: Sequence[Row], footage: Footage, frames_per_second: float) -> str | None:
+def _write_movie(path: Path, objects: Sequence[Row], video_frames: VideoFrames, frames_per_second: float) -> str | None:
     size = (objects[0]["height"], objects[0]["width"])
     problem: list[str] = []
-    pictures = _pictures(objects[0], size, footage, problem)
+    pictures = _pictures(objects[0], size, video_frames, problem)
     drawn = (_drawn(frame, objects, index) for index, frame in enumerate(pictures))
     encode_movie(path, drawn, size, frames_per_second)
     return problem[0] if problem else None
 
 
-def _pictures(row: Row, size: tuple[int, int], footage: Footage, problem: list[str]) -> Iterator[np.ndarray]:
+def _pictures(row: Row, size: tuple[int, int], video_frames: VideoFrames, problem: list[str]) -> Iterator[np.ndarray]:
     """The video's frames; plain ground from the first one on that cannot be read, and ``problem`` says why."""
     given = 0
     try:
-        for frame in footage.read(row["video_id"], row["frames"], size):
+        for frame in video_frames.read(row["video_id"], row["frames"], size):
             yield frame
             given += 1
     except VideoError as error:
         problem.append(str(error))
     for _ in range(given, len(row["frames"])):
-        yield plain_ground(size)
+        yield grey_picture(size)
 
 
 def _drawn(frame: np.ndarray, objects: Sequence[Row], index: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from pipeline.report.cards import Card, card_html, text
-from pipeline.report.drawing import Ground
+from pipeline.report.drawing import FramePictures
 from pipeline.report.sample import GROUPS
 from pipeline.schema import Status
 
@@ -47,7 +47,7 @@ class Page:
     """Titles and SVG."""
     gallery_lead: str
     cards: Sequence[Card]
-    grounds: Mapping[str, Ground]
+    grounds: Mapping[str, FramePictures]
     """Pictures of videos by their id in the page."""
     has_truth: bool
 

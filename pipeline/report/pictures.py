@@ -16,7 +16,7 @@ SIDE = 240
 """Longest side of a small picture, pixels."""
 
 _LEAST_SHARE = 0.35
-"""Of a small pixel's area that a mask must cover to be seen there."""
+"""Share of a small pixel's area that a mask must cover to be drawn there."""
 
 _CLEAR = (0, 0, 0, 0)
 _MASK_COLOURS = [_CLEAR, *((*colour, alpha) for colour in COLOURS for alpha in (128, 255))]

@@ -18,7 +18,7 @@ GROUPS = ("worst", "best", "random", "failed", "no object")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled:
+class ShownItem:
     """One item that is shown, and why."""
 
     item: Item
@@ -55,7 +55,7 @@ class Sampler:
             self._worst.add(-quality, item)
             self._best.add(quality, item)
 
-    def chosen(self) -> list[Sampled]:
+    def chosen(self) -> list[ShownItem]:
         """At most ``size`` items, each once, group by group.
 
         Worst and best get a quarter each, failures a sixth, answers without an object a twelfth; what is left, and
@@ -70,10 +70,10 @@ class Sampler:
         }
         size = self._size
         shares = {"worst": -(-size // 4), "best": size // 4, "failed": size // 6, "no object": size // 12}
-        taken: dict[Key, Sampled] = {}
+        taken: dict[Key, ShownItem] = {}
         for group, share in [*shares.items(), ("random", size), ("failed", size)]:
             fresh = [item for item in groups[group] if item.key not in taken][: min(share, size - len(taken))]
-            taken |= {item.key: Sampled(item=item, group=group) for item in fresh}
+            taken |= {item.key: ShownItem(item=item, group=group) for item in fresh}
         return sorted(taken.values(), key=lambda sampled: GROUPS.index(sampled.group))
 
     def _failures(self) -> list[Item]:

@@ -13,7 +13,7 @@ from pipeline.engine.progress import duration
 from pipeline.report.cards import Card
 from pipeline.report.charts import bars_over_time, histogram, percent, scatter
 from pipeline.report.collect import Item, Statistics
-from pipeline.report.drawing import Ground
+from pipeline.report.drawing import FramePictures
 from pipeline.report.page import Page
 from pipeline.report.throughput import rate_over_time, rate_sentence
 from pipeline.report.truth import Truth
@@ -21,12 +21,12 @@ from pipeline.schema import Status
 from pipeline.storage import scrub
 
 MOST_POINTS = 2000
-"""In the chart of scores against J&F."""
+"""Most points in the chart of scores against J&F."""
 
 
 @dataclass(kw_only=True)
-class Findings:
-    """What one pass over the dataset found."""
+class Totals:
+    """What one pass over the dataset counted."""
 
     dataset: str
     run: dict[str, Any]
@@ -54,35 +54,35 @@ class Findings:
             self.points.append((item.score, both))
 
 
-def summarise(findings: Findings, cards: Sequence[Card], grounds: Mapping[str, Ground]) -> Page:
-    """The page of what was found."""
-    name = posixpath.basename(findings.dataset.rstrip("/")) or "masks"
-    best_by = "J&F" if findings.truth is not None else "score"
+def summarise(totals: Totals, cards: Sequence[Card], grounds: Mapping[str, FramePictures]) -> Page:
+    """The page of a dataset's totals and shown items."""
+    name = posixpath.basename(totals.dataset.rstrip("/")) or "masks"
+    best_by = "J&F" if totals.truth is not None else "score"
     return Page(
         title=f"Masks in {name}",
-        lead=_lead(findings),
-        tiles=_tiles(findings),
-        about=_about(findings),
-        notes=[*findings.notes, *_notes(cards)],
+        lead=_lead(totals),
+        tiles=_tiles(totals),
+        about=_about(totals),
+        notes=[*totals.notes, *_notes(cards)],
         failures=[
-            (cause, count, scrub(findings.statistics.examples[cause]))
-            for cause, count in findings.statistics.failures.most_common()
+            (cause, count, scrub(totals.statistics.examples[cause]))
+            for cause, count in totals.statistics.failures.most_common()
         ],
-        configuration=_configuration(findings.run),
-        charts=_charts(findings),
-        gallery_lead=f"{len(cards):,} of {findings.expressions:,} expressions: the worst and best by {best_by}, "
+        configuration=_configuration(totals.run),
+        charts=_charts(totals),
+        gallery_lead=f"{len(cards):,} of {totals.expressions:,} expressions: the worst and best by {best_by}, "
         "some at random, failures of every kind, and answers without an object.",
         cards=cards,
         grounds=grounds,
-        has_truth=findings.truth is not None,
+        has_truth=totals.truth is not None,
     )
 
 
-def _lead(findings: Findings) -> str:
-    run = findings.run
+def _lead(totals: Totals) -> str:
+    run = totals.run
     model = run.get("model")
     source = model.get("source") if isinstance(model, dict) else None
-    parts = [scrub(findings.dataset)]
+    parts = [scrub(totals.dataset)]
     if source:
         parts.append(f"made by {scrub(str(source))}")
     if run.get("started_at"):
@@ -90,26 +90,26 @@ def _lead(findings: Findings) -> str:
     return " · ".join(parts)
 
 
-def _tiles(findings: Findings) -> list[tuple[str, str]]:
-    statuses = findings.statuses
+def _tiles(totals: Totals) -> list[tuple[str, str]]:
+    statuses = totals.statuses
     tiles = [
-        (f"{len(findings.statistics.frames_of_video):,}", "videos"),
-        (f"{findings.expressions:,}", "expressions"),
-        (f"{findings.rows:,}", "rows"),
+        (f"{len(totals.statistics.frames_of_video):,}", "videos"),
+        (f"{totals.expressions:,}", "expressions"),
+        (f"{totals.rows:,}", "rows"),
         (f"{statuses[Status.OK]:,}", "ok"),
         (f"{statuses[Status.NO_OBJECT]:,}", "no object"),
         (f"{statuses[Status.FAILED]:,}", "failed"),
     ]
-    if findings.truth is not None:
-        tiles += [(f"{100 * v:.1f}", k) for k, v in findings.truth.headline.items() if v is not None]
+    if totals.truth is not None:
+        tiles += [(f"{100 * v:.1f}", k) for k, v in totals.truth.headline.items() if v is not None]
     return tiles
 
 
-def _about(findings: Findings) -> list[str]:
-    rate = rate_sentence(findings.run)
+def _about(totals: Totals) -> list[str]:
+    rate = rate_sentence(totals.run)
     sentences = [] if rate is None else [f"Throughput: {rate}."]
-    if findings.truth is not None:
-        sentences.append(f"Against the ground truth: {findings.truth.about}.")
+    if totals.truth is not None:
+        sentences.append(f"Against the ground truth: {totals.truth.about}.")
     return sentences
 
 
@@ -131,8 +131,8 @@ def _configuration(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _charts(findings: Findings) -> list[tuple[str, str]]:
-    statistics = findings.statistics
+def _charts(totals: Totals) -> list[tuple[str, str]]:
+    statistics = totals.statistics
     longest = max(statistics.lengths, default=0)
     charts = [
         (
@@ -166,12 +166,12 @@ def _charts(findings: Findings) -> list[tuple[str, str]]:
             ),
         ),
     ]
-    rate = rate_over_time(findings.dataset, findings.run, statistics.frames_of_video)
+    rate = rate_over_time(totals.dataset, totals.run, statistics.frames_of_video)
     if rate is not None:
         bars = bars_over_time(rate.frames_per_second, rate.seconds, unit="frames/s", label=duration)
         charts.append(("Frames per second over the run", bars))
-    if findings.points:
-        charts.append(("Score against J&F", _against_truth(findings.points)))
+    if totals.points:
+        charts.append(("Score against J&F", _against_truth(totals.points)))
     return charts
 
 

@@ -1,4 +1,4 @@
-"""Ground truth beside the masks: J and F of every expression, and the true masks of those that are shown."""
+"""FramePictures truth beside the masks: J and F of every expression, and the true masks of those that are shown."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from pipeline.report.collect import Key
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What one expression got, fractions of 1."""
+class TruthScore:
+    """J and F of one expression against the ground truth, fractions of 1."""
 
     region: float
     boundary: float
@@ -23,7 +23,7 @@ class Judged:
 
     @property
     def both(self) -> float:
-        """J&F."""
+        """J&F, the mean of J and F."""
         return (self.region + self.boundary) / 2
 
 
@@ -35,7 +35,7 @@ class Truth:
     """The protocol in a sentence."""
     headline: dict[str, float | None]
     """The benchmark's own averages, fractions of 1."""
-    judged: dict[Key, Judged]
+    truth_scores: dict[Key, TruthScore]
     videos: dict[str, VideoTruth]
 
     def mask(self, key: Key, frame: str) -> np.ndarray | None:
@@ -50,7 +50,7 @@ class Truth:
 
     def both(self, key: Key) -> float | None:
         """J&F of an expression; None where the benchmark does not have it."""
-        return self.judged[key].both if key in self.judged else None
+        return self.truth_scores[key].both if key in self.truth_scores else None
 
 
 def read_truth(
@@ -78,13 +78,15 @@ def read_truth(
     evaluation = evaluate(
         benchmark, ground_truth, predictions, workers=workers, allow_missing=allow_missing, reject_below=reject_below
     )
-    judged = {}
+    truth_scores = {}
     for score in evaluation.scores:
         both = mean_of(score.values.get("J"), score.values.get("F"))
         if both is None:
             raise UsageError(f"--benchmark {benchmark}: has no J and F per expression")
-        judged[score.video_id, score.expression_id] = Judged(
+        truth_scores[score.video_id, score.expression_id] = TruthScore(
             region=score.values["J"], boundary=score.values["F"], missing=score.missing
         )
     videos = {video.video_id: video for video in protocol_of(benchmark).read_truth(ground_truth)}
-    return Truth(about=evaluation.protocol.about, headline=evaluation.lines[0].values, judged=judged, videos=videos)
+    return Truth(
+        about=evaluation.protocol.about, headline=evaluation.lines[0].values, truth_scores=truth_scores, videos=videos
+    )

@@ -14,7 +14,7 @@ from pipeline.dataset import DatasetWriter
 from pipeline.dataset.verification import DamagedDatasetError
 from pipeline.evaluation import evaluate
 from pipeline.export import FORMATS, check, export
-from pipeline.report import find_footage, write_report
+from pipeline.report import find_video_frames, write_report
 from pipeline.schema import Expression, VideoTask, failed_rows
 
 
@@ -99,8 +99,8 @@ def test_curating_counts_what_it_leaves_out(benchmark_of):
 def test_a_report_on_a_damaged_dataset_says_so_on_its_page(benchmark_of):
     file = corrupt_masks(benchmark_of.dataset, "v0aa")
     page = benchmark_of.folder / "report.html"
-    with find_footage({}) as footage:
-        write_report(benchmark_of.dataset, str(page), footage, allow_missing=True)
+    with find_video_frames({}) as video_frames:
+        write_report(benchmark_of.dataset, str(page), video_frames, allow_missing=True)
     assert file.name in page.read_text()
 
 

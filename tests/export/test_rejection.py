@@ -14,7 +14,7 @@ from pipeline.dataset import MaskDataset
 from pipeline.errors import UsageError
 from pipeline.evaluation import evaluate
 from pipeline.export import check, export
-from pipeline.report import find_footage, write_report
+from pipeline.report import find_video_frames, write_report
 
 PRESENCE = {("v0aa", "0"): 0.9, ("v0aa", "1"): 0.6, ("v0aa", "2"): 0.3, ("v0aa", "10"): 0.8, ("v1bb", "0"): 0.2}
 
@@ -97,8 +97,8 @@ def test_curating_drops_rejected_expressions_or_keeps_them_empty(answered):
 
 def test_a_report_shows_rejected_expressions_as_without_object(answered):
     page = answered.folder / "report.html"
-    with find_footage({}) as footage:
-        summary = write_report(answered.dataset, str(page), footage, reject_below=0.5)
+    with find_video_frames({}) as video_frames:
+        summary = write_report(answered.dataset, str(page), video_frames, reject_below=0.5)
     assert summary.rejected == 2
     assert "rejected: 2 expressions with a presence below 0.5" in page.read_text()
 

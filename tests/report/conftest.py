@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 from report_datasets import dataset_of_clips
 
-from pipeline.report import find_footage, read_run, read_truth, write_movies, write_report
+from pipeline.report import find_video_frames, read_run, read_truth, write_movies, write_report
 from pipeline.report.movies import movie_name
 
 
@@ -14,11 +14,11 @@ def reported(clips, tmp_path_factory):
     dataset = dataset_of_clips(folder / "dataset", clips)
     page, movies = folder / "out" / "report.html", folder / "movies"
     page.parent.mkdir()
-    with find_footage(read_run(dataset)) as footage:
-        problems = write_movies(dataset, str(movies), footage, frames_per_second=6)
+    with find_video_frames(read_run(dataset)) as video_frames:
+        problems = write_movies(dataset, str(movies), video_frames, frames_per_second=6)
         links = {key: str(movies / movie_name(key)) for key in problems}
         truth = read_truth("mevis", str(clips), dataset, workers=1)
-        summary = write_report(dataset, str(page), footage, truth=truth, movies=links)
+        summary = write_report(dataset, str(page), video_frames, truth=truth, movies=links)
     return SimpleNamespace(
         dataset=dataset, page=page, movies=movies, problems=problems, truth=truth, summary=summary, clips=clips
     )

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from report_datasets import HOSTILE, failed_row, track_row, write_dataset
 
+from pipeline.dataset import DatasetWriter
 from pipeline.errors import UsageError
-from pipeline.report import Footage, find_footage, write_report
+from pipeline.report import VideoFrames, find_video_frames, write_report
 from pipeline.report.build import link_between
 from pipeline.report.charts import histogram
 from pipeline.report.pictures import shrink
+from pipeline.schema import Expression, VideoTask, failed_rows
 from tests.conftest import run_job
 
 
@@ -96,7 +98,9 @@ def test_every_status_is_there_and_failures_are_counted_by_cause(reported):
 
 def test_jf_is_that_of_the_evaluation(reported):
     shown = {card["data-search"]: float(card["data-jf"]) for card in cards_of(reported.page) if card["data-jf"]}
-    assert sorted(shown.values()) == pytest.approx(sorted(j.both for j in reported.truth.judged.values()), abs=1e-5)
+    assert sorted(shown.values()) == pytest.approx(
+        sorted(j.both for j in reported.truth.truth_scores.values()), abs=1e-5
+    )
     assert len(set(shown.values())) > 3
 
 
@@ -108,8 +112,8 @@ def test_an_answer_is_as_good_as_its_worst_object(reported):
 def test_the_same_dataset_gives_the_same_file(reported, tmp_path):
     contents = []
     for name in ("a.html", "b.html"):
-        with find_footage({}, str(reported.clips / "manifest.jsonl")) as footage:
-            write_report(reported.dataset, str(tmp_path / name), footage, items=5)
+        with find_video_frames({}, str(reported.clips / "manifest.jsonl")) as video_frames:
+            write_report(reported.dataset, str(tmp_path / name), video_frames, items=5)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
     assert len(cards_of(tmp_path / "a.html")) == 5
@@ -118,8 +122,8 @@ def test_the_same_dataset_gives_the_same_file(reported, tmp_path):
 def test_masks_are_drawn_on_plain_ground_when_videos_are_gone(tmp_path):
     rows = [track_row("gone", "0", "the thing", masks_of())]
     dataset = write_dataset(tmp_path / "d", [rows], {"configuration": {"manifest": "/nowhere/manifest.jsonl"}})
-    with find_footage({"configuration": {"manifest": "/nowhere/manifest.jsonl"}}) as footage:
-        summary = write_report(dataset, str(tmp_path / "r.html"), footage)
+    with find_video_frames({"configuration": {"manifest": "/nowhere/manifest.jsonl"}}) as video_frames:
+        summary = write_report(dataset, str(tmp_path / "r.html"), video_frames)
     assert summary.without_pictures == summary.shown == 1
     content = (tmp_path / "r.html").read_text("utf-8")
     assert "The video cannot be shown: /nowhere/manifest.jsonl" in content
@@ -131,20 +135,20 @@ def test_masks_are_drawn_on_plain_ground_when_videos_are_gone(tmp_path):
 
 def test_a_video_of_another_size_is_not_laid_under_the_masks(clips, tmp_path):
     dataset = write_dataset(tmp_path / "d", [[track_row("clip0", "0", "the thing", masks_of())]])
-    with find_footage({}, str(clips / "manifest.jsonl")) as footage:
-        write_report(dataset, str(tmp_path / "r.html"), footage)
+    with find_video_frames({}, str(clips / "manifest.jsonl")) as video_frames:
+        write_report(dataset, str(tmp_path / "r.html"), video_frames)
     assert "is 256x192 pixels, its masks are 30x20" in (tmp_path / "r.html").read_text("utf-8")
 
 
 def test_videos_are_found_by_name_when_no_manifest_is_left(clips):
-    with find_footage({}, videos=str(clips / "JPEGImages")) as footage:
-        frames = list(footage.read("clip0", ["00000", "00003"], (192, 256)))
+    with find_video_frames({}, videos=str(clips / "JPEGImages")) as video_frames:
+        frames = list(video_frames.read("clip0", ["00000", "00003"], (192, 256)))
     assert [frame.shape for frame in frames] == [(192, 256, 3)] * 2
 
 
 def test_a_manifest_that_is_named_must_be_there(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
-        find_footage({}, str(tmp_path / "manifest.jsonl"))
+        find_video_frames({}, str(tmp_path / "manifest.jsonl"))
 
 
 def test_damaged_masks_and_foreign_rows_do_not_stop_the_report(tmp_path):
@@ -153,8 +157,8 @@ def test_damaged_masks_and_foreign_rows_do_not_stop_the_report(tmp_path):
     row.masks[3] = {"size": [9999, 2], "counts": "06"}
     dataset = write_dataset(tmp_path / "d", [[row, failed_row("a", "1", "x", "no kind of error")]])
     (tmp_path / "d" / "run.json").write_text('["not ours"]')
-    with Footage({}, "no videos") as footage:
-        write_report(dataset, str(tmp_path / "r.html"), footage)
+    with VideoFrames({}, "no videos") as video_frames:
+        write_report(dataset, str(tmp_path / "r.html"), video_frames)
     content = (tmp_path / "r.html").read_text("utf-8")
     assert "mask is damaged" in content
     assert "<th scope=row>unknown</th><td>1</td>" in content
@@ -162,8 +166,8 @@ def test_damaged_masks_and_foreign_rows_do_not_stop_the_report(tmp_path):
 
 def test_a_dataset_without_rows_gives_a_report(tmp_path):
     dataset = write_dataset(tmp_path / "d", [], {"state": "running"})
-    with Footage({}) as footage:
-        assert write_report(dataset, str(tmp_path / "r.html"), footage).shown == 0
+    with VideoFrames({}) as video_frames:
+        assert write_report(dataset, str(tmp_path / "r.html"), video_frames).shown == 0
     assert "no tracks" in (tmp_path / "r.html").read_text("utf-8")
 
 
@@ -207,3 +211,18 @@ def test_bad_usage_is_one_line_and_exit_code_2(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_no_secret_of_an_error_or_a_location_is_on_the_page(tmp_path):
+    (tmp_path / "out" / "masks").mkdir(parents=True)
+    video = "https://me:hush-hush@host/a.mp4?X-Amz-Signature=sig-nature"
+    task = VideoTask(video_id="v", video=video, expressions=(Expression(expression_id="0", text="a dog"),))
+    DatasetWriter(str(tmp_path / "out")).commit(failed_rows(task, f"VideoError: {video}: HTTP 403"))
+    run = {"configuration": {"manifest": video}, "model": {"source": video}, "started_at": video}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(run))
+    with find_video_frames(run) as video_frames:
+        write_report(str(tmp_path / "out"), str(tmp_path / "r.html"), video_frames)
+    page = (tmp_path / "r.html").read_text()
+    assert "VideoError" in page
+    assert "hush-hush" not in page
+    assert "sig-nature" not in page

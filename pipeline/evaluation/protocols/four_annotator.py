@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
 from pipeline.evaluation.predictions import IndexedPrediction, MissingPredictionError, VideoPrediction
 from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, mean, mean_of
 from pipeline.evaluation.protocols.ref_davis17 import ANNOTATIONS, read_davis_meta
 from pipeline.evaluation.protocols.ref_youtube_vos import indexed_truths
+from pipeline.evaluation.region_boundary import boundary_accuracy, region_similarity
 from pipeline.evaluation.scoring import Score, VideoResult, paired
 from pipeline.evaluation.truth import IndexedAnnotations, VideoTruth, indexed_folder
 

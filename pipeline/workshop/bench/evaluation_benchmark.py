@@ -12,9 +12,15 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from pipeline.evaluation.metrics import BoolArray, FloatArray, boundary_accuracy, boundary_radius, region_similarity
 from pipeline.evaluation.parallel import map_tasks
 from pipeline.evaluation.pictures import decode_picture
+from pipeline.evaluation.region_boundary import (
+    BoolArray,
+    FloatArray,
+    boundary_accuracy,
+    boundary_radius,
+    region_similarity,
+)
 from pipeline.evaluation.truth import RleAnnotations
 from pipeline.masks import encode_masks
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
+from pipeline.evaluation.region_boundary import boundary_accuracy, region_similarity
 from pipeline.model.procedure import Procedure
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.score import TrackEvidence, track_score

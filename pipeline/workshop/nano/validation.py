@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from pipeline.evaluation.metrics import boundary_accuracy, region_similarity
+from pipeline.evaluation.region_boundary import boundary_accuracy, region_similarity
 from pipeline.model.procedure import Procedure
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
 from pipeline.schema import Rle

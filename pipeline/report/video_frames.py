@@ -22,7 +22,7 @@ GROUND = 96
 """Grey of the plain ground where there is no picture."""
 
 
-class Footage:
+class VideoFrames:
     """Frames of videos by id. Decoding happens in a process of its own, which may hang or die.
 
     Args:
@@ -69,7 +69,7 @@ class Footage:
         self.close()
 
 
-def find_footage(run: dict[str, Any], manifest: str | None = None, videos: str | None = None) -> Footage:
+def find_video_frames(run: dict[str, Any], manifest: str | None = None, videos: str | None = None) -> VideoFrames:
     """Find the videos of a dataset.
 
     By the manifest given or, without one, the manifest that ``run.json`` names; where that is gone, by files and
@@ -89,23 +89,23 @@ def find_footage(run: dict[str, Any], manifest: str | None = None, videos: str |
             tasks = read_manifest(manifest, videos=videos)
         else:  # the dataset may hold more than the last run was limited to
             tasks = read_tasks({**configuration, "limit": None}, videos=videos)
-        return Footage({task.video_id: task.video for task in tasks})
+        return VideoFrames({task.video_id: task.video for task in tasks})
     except (UsageError, StorageError) as error:
         if manifest is not None:
             raise
         problem = f"{error}; name the manifest with --manifest"
     if videos is None:
         logger.info("no videos: %s", problem)
-        return Footage({}, problem)
+        return VideoFrames({}, problem)
     try:
         names = list_names(videos)
     except StorageError as error:
         raise UsageError(f"--videos: {error}") from error
     by_stem = {PurePosixPath(name).stem: join(videos, name) for name in names}
     whole = {name: join(videos, name) for name in names}
-    return Footage(by_stem | whole, f"nothing of this name in {videos}")
+    return VideoFrames(by_stem | whole, f"nothing of this name in {videos}")
 
 
-def plain_ground(size: tuple[int, int]) -> np.ndarray:
+def grey_picture(size: tuple[int, int]) -> np.ndarray:
     """A grey picture, uint8 RGB ``[height, width, 3]``."""
     return np.full((*size, 3), GROUND, np.uint8)

@@ -45,4 +45,4 @@ def map_tasks(function: Callable[..., T], items: Iterable[tuple[Any, ...]], work
         except BrokenProcessPool as error:
             raise NodeError("a scoring process died, perhaps for lack of memory; try fewer --workers") from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)

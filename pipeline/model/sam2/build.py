@@ -6,6 +6,7 @@ The options that are not dimensions are those of the published ``sam2_hiera_l`` 
 from functools import partial
 from typing import Any
 
+import torch
 from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
@@ -13,6 +14,8 @@ from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, Memory
 from sam2.modeling.position_encoding import PositionEmbeddingSine, compute_axial_cis
 from sam2.modeling.sam.transformer import Attention, RoPEAttention
 from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor
+from torch.nn import functional
 
 from pipeline.model.config import GroundingConfig
 
@@ -47,11 +50,49 @@ def build_sam2(config: GroundingConfig) -> SAM2Base:
     )
 
 
+class Trunk(Hiera):
+    """``Hiera`` that can keep its position embedding, which depends on weights and image size alone.
+
+    Attributes:
+        position: The kept embedding ``[1, H, W, C]``; ``None`` computes it for every image, as training needs.
+    """
+
+    position: Tensor | None = None
+
+    def _get_pos_embed(self, hw: tuple[int, int]) -> Tensor:
+        embedding: Tensor = super()._get_pos_embed(hw) if self.position is None else self.position
+        return embedding
+
+    @torch.no_grad()
+    def keep_position(self, image_size: int) -> None:
+        """Compute the position embedding once, for square images of this side, in the type of the weights."""
+        weight = self.pos_embed
+        cells = image_size // self.patch_embed.proj.stride[0]
+        self.position = None
+        self.position = self._get_pos_embed((cells, cells)).to(weight.dtype)
+
+
+class FeatureNeck(FpnNeck):
+    """``FpnNeck`` that leaves out its position encodings, which nobody reads here."""
+
+    def forward(self, xs: list[Tensor]) -> tuple[list[Tensor], list[None]]:
+        """Trunk levels, fine to coarse, to ``d_model`` channels each; no position encodings."""
+        levels: list[Tensor] = []
+        above: Tensor | None = None
+        for level in reversed(range(len(xs))):
+            here: Tensor = self.convs[len(xs) - 1 - level](xs[level])
+            if level in self.fpn_top_down_levels and above is not None:
+                here = here + functional.interpolate(above.float(), scale_factor=2.0, mode=self.fpn_interp_model)
+            above = here
+            levels.insert(0, here)
+        return levels, [None] * len(levels)
+
+
 def _image_encoder(config: GroundingConfig) -> ImageEncoder:
     channels = [config.trunk_embed_dim * 2**stage for stage in reversed(range(len(config.trunk_stages)))]
     return ImageEncoder(
         scalp=1,
-        trunk=Hiera(
+        trunk=Trunk(
             embed_dim=config.trunk_embed_dim,
             num_heads=config.trunk_num_heads,
             stages=config.trunk_stages,
@@ -59,7 +100,7 @@ def _image_encoder(config: GroundingConfig) -> ImageEncoder:
             window_pos_embed_bkg_spatial_size=config.trunk_position_background_size,
             window_spec=config.trunk_window_spec,
         ),
-        neck=FpnNeck(
+        neck=FeatureNeck(
             position_encoding=PositionEmbeddingSine(num_pos_feats=config.d_model, normalize=True, warmup_cache=False),
             d_model=config.d_model,
             backbone_channel_list=channels,

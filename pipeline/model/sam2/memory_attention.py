@@ -68,6 +68,7 @@ class MemoryReader:
         working_bytes: int,
     ) -> None:
         self.working_bytes = working_bytes
+        self._temporal_parts: dict[tuple[int, int], Tensor] = {}
         self.attention = attention
         self.layers: list[MemoryAttentionLayer] = list(attention.layers)
         self.frame_position = _tokens(frame_position)
@@ -156,10 +157,18 @@ class MemoryReader:
 
     def _keys(self, number: int, memory: Memory) -> Tensor:
         keys = memory.keys[number]
-        if memory.temporal_index is None:
-            return keys
-        weight = self.layers[number].cross_attn_image.k_proj.weight
-        return keys + self._rotated(weight @ self.temporal[memory.temporal_index]).to(keys.dtype)
+        return (
+            keys if memory.temporal_index is None else keys + self._temporal_keys(number, memory.temporal_index, keys)
+        )
+
+    def _temporal_keys(self, number: int, temporal_index: int, keys: Tensor) -> Tensor:
+        """What a temporal embedding adds to the keys of a layer, ``[h*w, C]``; it depends on weights alone."""
+        known = self._temporal_parts.get((number, temporal_index))
+        if known is None or known.dtype != keys.dtype:
+            weight = self.layers[number].cross_attn_image.k_proj.weight
+            known = self._rotated(weight @ self.temporal[temporal_index].to(weight.dtype)).to(keys.dtype)
+            self._temporal_parts[number, temporal_index] = known
+        return known
 
     def _rotated(self, rows: Tensor) -> Tensor:
         """Rotary position encoding of ``[..., h*w or 1, C]``, in float32, given back in the type it came in."""

@@ -48,13 +48,14 @@ class Segmenter(nn.Module):
         self.has_original = has_original
         self.sam_mask_decoder_modified = build_sam2(config).sam_mask_decoder if has_original else None
         self.compute_dtype = torch.float32
+        self.reduced_encoder = False
         self.encoded_frames = 0
 
     @classmethod
     def from_checkpoint(
         cls, files: CheckpointFiles, config: ModelConfig, *, device: torch.device, dtype: torch.dtype
     ) -> "Segmenter":
-        """Load the SAM 2 half of a checkpoint. Weights stay float32; ``dtype`` is what autocast computes in.
+        """Load the SAM 2 half of a checkpoint. ``dtype`` is what most of it computes in.
 
         On a CPU this process from then on keeps freed memory (:mod:`pipeline.model.allocation`).
         """
@@ -64,11 +65,28 @@ class Segmenter(nn.Module):
             segmenter = cls(config.grounding, has_original=has_original)
         use_full_precision(device, dtype)
         load(segmenter, files, mappings, dtype=torch.float32, device_of=lambda _: device)
-        segmenter.compute_dtype = dtype
-        use_fast_linear(segmenter)
         if device.type == "cpu":
             keep_freed_memory()
-        return segmenter.eval().finish(device)
+        return segmenter.eval().ready(device, dtype)
+
+    def ready(self, device: torch.device, dtype: torch.dtype, *, reduced_encoder: bool | None = None) -> "Segmenter":
+        """Arrange the loaded weights for inference that computes in ``dtype``.
+
+        Args:
+            device: Where the weights are.
+            dtype: What linear layers, convolutions and attention compute in.
+            reduced_encoder: Whether the image encoder computes in ``dtype`` throughout, its norms and sums too, as the
+                published code does; else those are float32. ``None`` does so on a GPU, whose memory traffic it halves.
+        """
+        self.compute_dtype = dtype
+        use_fast_linear(self)
+        if dtype != torch.float32:
+            cast_weights(self, dtype)
+            self.reduced_encoder = device.type == "cuda" if reduced_encoder is None else reduced_encoder
+        if self.reduced_encoder:
+            _cast_parameters(self.sam2.image_encoder, dtype)
+        self.sam2.image_encoder.trunk.keep_position(self.config.image_size)
+        return self.finish(device)
 
     def finish(self, device: torch.device) -> "Segmenter":
         """Compute the constants that depend on the weights; call after loading or changing them."""
@@ -130,8 +148,12 @@ class Segmenter(nn.Module):
         return [features for _, part in parts for features in part]
 
     def _encode(self, frames: Tensor) -> list[FrameFeatures]:
-        with self.autocast():
-            levels = self.sam2.image_encoder(self.normalise(frames))["backbone_fpn"]
+        pixels = self.normalise(frames)
+        if self.reduced_encoder:
+            levels = self.sam2.image_encoder(pixels.to(self.compute_dtype))["backbone_fpn"]
+        else:
+            with self.autocast():
+                levels = self.sam2.image_encoder(pixels)["backbone_fpn"]
         split = [level.split(1) for level in levels]
         return [FrameFeatures((split[0][i], split[1][i], split[2][i])) for i in range(len(frames))]
 
@@ -226,6 +248,22 @@ class Segmenter(nn.Module):
         side = self.config.image_size
         full = functional.interpolate(logits[:, None], size=(side, side), mode="bilinear", align_corners=False)
         return full.sigmoid() * self.sam2.sigmoid_scale_for_mem_enc + self.sam2.sigmoid_bias_for_mem_enc
+
+
+def cast_weights(module: nn.Module, dtype: torch.dtype) -> None:
+    """Store the weights of linear layers and convolutions in the type they compute in.
+
+    Under autocast they would be cast anew for every input; the results are the same to the bit.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            _cast_parameters(part, dtype)
+
+
+def _cast_parameters(module: nn.Module, dtype: torch.dtype) -> None:
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            setattr(part, name, nn.Parameter(parameter.detach().to(dtype), requires_grad=False))
 
 
 def masks_at(logits: Tensor, height: int, width: int, *, through: int | None = None) -> Tensor:

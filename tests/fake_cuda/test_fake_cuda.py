@@ -1,0 +1,44 @@
+"""On a GPU nothing is on the wrong device, no weight is cast twice, and no step costs more kernels than it did."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.model.families import read_config
+from tests.fake_cuda.limits import exceeded
+from tests.fake_cuda.steps import Report, grounder_steps, segmenter_steps
+
+NANO = Path(__file__).resolve().parents[2] / "pipeline" / "model" / "nano"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer")
+def test_small_networks_run_on_a_gpu_without_a_mismatch() -> None:
+    report = Report()
+    config = read_config(NANO)
+    segmenter_steps(report, config, [1, 3], batch=2)
+    grounder_steps(report, "nano", config, tokens=64)
+    assert report.mismatches == []
+    assert exceeded(report) == []
+    assert {"encode_2", "add_keyframe_e1", "track_e1", "track_e3", "track_e3_sa2va", "prefill_nano"} <= set(
+        report.steps
+    )
+    one, three = report.steps["track_e1"], report.steps["track_e3"]
+    assert three.kernels <= one.kernels + 5, "several objects go through together"
+    assert three.flops > 2 * one.flops
+    assert all(cost.kernels > 0 and cost.live_bytes > 0 for cost in report.steps.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_published_sizes_stay_within_their_limits(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.fake_cuda", "--json", str(tmp_path / "report.json")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["mismatches"] == []
+    assert report["steps"]["encode_4"]["kernels"] <= 650
+    assert report["steps"]["track_e1"]["kernels"] <= 600

@@ -8,7 +8,7 @@ from pipeline.schema import MASKS_SCHEMA
 from tests.conftest import run_job
 from tests.golden.variants import make_variant
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize("variant", ["qwen3_vl", "qwen2_5_vl", "internvl3"])
@@ -23,7 +23,8 @@ def test_two_clips_in_both_procedures(variant, ray_address, tmp_path):
     for procedure, model in models.items():
         output = tmp_path / procedure
         arguments = ["--manifest", manifest, "--model", model, "--output", output, "--procedure", procedure]
-        done = run_job("annotate", *arguments, RAY_ADDRESS=ray_address, SA2VA_I_CACHE=str(tmp_path / "cache"))
+        cache = str(tmp_path / "cache")
+        done = run_job("annotate", *arguments, timeout_s=800, RAY_ADDRESS=ray_address, SA2VA_I_CACHE=cache)
         assert done.returncode == 0, done.stderr
         rows[procedure] = pq.read_table(output / "masks", schema=MASKS_SCHEMA).to_pylist()
         assert len(rows[procedure]) == 4

@@ -12,7 +12,7 @@ from pipeline.dataset.commits import commit_times
 from pipeline.dataset.heartbeat import WATCH_S, sign_of_life
 from pipeline.dataset.layout import RUN_FILE
 from pipeline.dataset.state import Counts, DatasetState, failures
-from pipeline.dataset.verification import QUICK_BYTES, find_damage, lost_rows, rows_of_files
+from pipeline.dataset.verification import find_damage, lost_rows, quick_bytes, rows_of_files
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
@@ -125,7 +125,7 @@ def read_status(
     run = _run_file(output)
     state = DatasetState(output)
     life, is_alive = sign_of_life(output, now, watch_s)
-    damaged = find_damage(output, most_bytes=None if verify else QUICK_BYTES)
+    damaged = find_damage(output, most_bytes=None if verify else quick_bytes(output))
     broken = [str(file) for file in damaged or ()] or [
         f"{scrub(url)}: does not read back" for url in state.broken_files
     ]

@@ -29,7 +29,7 @@ class Options(CheckedSettings):
     videos: Annotated[str, Option("ROOT")] | None = None
     """As in the run; needed for some benchmarks' manifests."""
     verify: bool = False
-    """Read all masks, to find damage (done anyway up to 1 GiB)."""
+    """Read all masks, to find damage (done anyway up to 1 GiB, 64 MiB on a remote storage)."""
     json: bool = False
     """One JSON object instead of text."""
 

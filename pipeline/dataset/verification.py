@@ -7,11 +7,10 @@ from typing import Any
 from pipeline.dataset.files import BrokenFileError, mask_files, read_columns, read_group, read_row_group, with_parquet
 from pipeline.errors import PipelineError, StorageError
 from pipeline.schema import MASKS_SCHEMA
-from pipeline.storage import FileInfo, scrub
+from pipeline.storage import FileInfo, is_local, scrub
 
 _NAMED_VIDEOS = 5
-QUICK_BYTES = 2**30
-"""So much is read in seconds: commands that only look at a dataset read all of it up to this size."""
+_QUICK_BYTES, _QUICK_REMOTE_BYTES = 2**30, 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +72,11 @@ def row_groups_of(file: FileInfo) -> int:
         return with_parquet(file, lambda parquet: int(parquet.num_row_groups))
     except BrokenFileError:
         return 0
+
+
+def quick_bytes(url: str) -> int:
+    """So much of a dataset is read in seconds: commands that only look at one read all of it up to this size."""
+    return _QUICK_BYTES if is_local(url) else _QUICK_REMOTE_BYTES
 
 
 def find_damage(url: str, *, most_bytes: int | None = None) -> list[DamagedFile] | None:

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from pipeline.dataset.files import file_of_video, mask_files
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.verification import (
-    QUICK_BYTES,
     DamagedDatasetError,
     find_damage,
     lost_rows,
+    quick_bytes,
     rows_of_files,
 )
 from pipeline.evaluation.rejection import Rejection, check_presence
@@ -86,7 +86,7 @@ def write_report(
         StorageError: It cannot be read, or the report not be written.
     """
     run = read_run(dataset)
-    damaged = find_damage(dataset, most_bytes=QUICK_BYTES) or []
+    damaged = find_damage(dataset, most_bytes=quick_bytes(dataset)) or []
     if damaged and not allow_missing:
         raise DamagedDatasetError(damaged)
     rejection = Rejection(reject_below)

@@ -243,3 +243,18 @@ def test_as_a_user_calls_it(begin, tmp_path):
     nothing = run_job("status", tmp_path)
     assert nothing.returncode == 2
     assert len(nothing.stderr.splitlines()) == 1
+
+
+def test_a_large_dataset_is_checked_only_when_asked_and_that_is_said(begin, tmp_path, monkeypatch):
+    run = begin()
+    for video in range(4):
+        run.commit(video)
+    run.output.finish({})
+    file = min((tmp_path / "out" / "masks").glob("*.parquet"))
+    data = file.read_bytes()
+    file.write_bytes(data[:60] + bytes(value ^ 255 for value in data[60:64]) + data[64:])
+    monkeypatch.setattr("pipeline.dataset.verification._QUICK_BYTES", 10)
+    quick = read_status(str(tmp_path / "out"))
+    assert not quick.is_checked
+    assert "--verify" in str(quick)
+    assert read_status(str(tmp_path / "out"), verify=True).is_damaged

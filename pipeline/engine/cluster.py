@@ -5,8 +5,12 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -47,12 +51,13 @@ def connect(address: str | None = None) -> bool:
     where = _resolve(address)
     if where == "local":
         try:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-                _temp_dir=_private_folder(),
-            )
+            with _own_handler_of_sigterm():
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    logging_level=logging.WARNING,
+                    _temp_dir=_private_folder(),
+                )
         except Exception as error:  # Ray raises plain ones
             reason = " ".join(str(error).split())[:300]
             raise PipelineError(
@@ -62,12 +67,22 @@ def connect(address: str | None = None) -> bool:
             ) from error
         return False
     try:
-        ray.init(address=where, logging_level=logging.WARNING)
+        with _own_handler_of_sigterm():
+            ray.init(address=where, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise PipelineError(
             f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
         ) from error
     return True
+
+
+@contextmanager
+def _own_handler_of_sigterm() -> Iterator[None]:
+    """Keep the program's handler, which ends a run in good order: Ray replaces it by one that aborts the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _private_folder() -> str | None:

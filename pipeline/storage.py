@@ -13,6 +13,7 @@ import random
 import re
 import tempfile
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,10 +109,18 @@ def is_local(url: str) -> bool:
     return url.startswith("file://") or not _SCHEME.match(url)
 
 
+def local_path(url: str) -> str:
+    """A local path or ``file://`` URL as a path: ``~`` is the home folder, ``%20`` in a URL a space."""
+    if not url.startswith("file://"):
+        return os.path.expanduser(url)  # noqa: PTH111 - pathlib refuses some odd names
+    path = url.removeprefix("file://").removeprefix("localhost")
+    return path if os.path.lexists(path) else urllib.parse.unquote(path)
+
+
 def absolute(url: str) -> str:
-    """A local path made absolute (and ``file://`` removed); any other URL without its trailing slash."""
+    """A local path made absolute (see :func:`local_path`); any other URL without its trailing slash."""
     if is_local(url):
-        return os.path.abspath(url.removeprefix("file://"))  # noqa: PTH100 - pathlib refuses no fewer odd names
+        return os.path.abspath(local_path(url))  # noqa: PTH100 - pathlib refuses no fewer odd names
     scheme, rest = url.split("://", 1)
     return f"{scheme}://{rest.rstrip('/')}"
 
@@ -133,7 +142,7 @@ def parent(url: str) -> str:
 
 def resolve(location: str, base: str) -> str:
     """``location`` itself when it is absolute or a URL, else ``location`` under the folder ``base``."""
-    if _SCHEME.match(location) or location.startswith("/"):
+    if _SCHEME.match(location) or location.startswith(("/", "~/")):
         return absolute(location)
     return join(base, location)
 
@@ -203,6 +212,19 @@ def exists(url: str) -> bool:
         return True
 
     return with_retries(look, url, "look up")
+
+
+def is_folder(url: str) -> bool:
+    """Whether a folder is there, in an object store: whether a file lies below it."""
+    fs, path = open_filesystem(url)
+    return with_retries(lambda: bool(fs.isdir(path)), url, "look up")
+
+
+def matching_files(pattern: str) -> list[str]:
+    """Files whose path or URL matches a glob (``*``, ``?``, ``[...]``, ``**``), by name."""
+    fs, path = open_filesystem(pattern)
+    found = with_retries(lambda: list(fs.glob(path)), pattern, "list")
+    return sorted(name if is_local(pattern) else fs.unstrip_protocol(name) for name in map(str, found))
 
 
 def read_bytes(url: str) -> bytes:

@@ -3,21 +3,23 @@
 import csv
 import logging
 import posixpath
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.manifest.benchmarks import image_root, read_meta_expressions, rows_of
-from pipeline.manifest.canonical import READERS
+from pipeline.manifest.canonical import READERS, json_array, rows_of_array
 from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
-from pipeline.manifest.grouping import group_rows
+from pipeline.manifest.files import kind_of, manifest_files, open_manifest
+from pipeline.manifest.grouping import ManifestRow, group_rows
 from pipeline.manifest.one_video import task_of_video
 from pipeline.manifest.saco import read_saco, saco_tasks
 from pipeline.manifest.votsr import read_sequences, sequences_folder
 from pipeline.schema import VideoTask
-from pipeline.storage import AccessDeniedError, MissingFileError, absolute, open_input, parent, scrub
+from pipeline.storage import AccessDeniedError, MissingFileError, absolute, is_folder, parent, scrub
 
 __all__ = ["MAX_EXPRESSION_CHARACTERS", "expression_problem", "read_manifest", "read_tasks"]
 
@@ -49,10 +51,11 @@ def read_manifest(
     """Read a manifest into one task per video, in the manifest's order.
 
     Args:
-        manifest: Path or fsspec URL of a ``.parquet``, ``.jsonl`` or ``.csv`` file with one row per (video,
-            expression), or of a benchmark's ``meta_expressions.json``.
-        videos: Folder that relative videos are taken from; by default the manifest's own. For a benchmark: its
-            ``JPEGImages``.
+        manifest: Path or fsspec URL of a ``.parquet``, ``.jsonl`` (``.ndjson``), ``.csv`` or ``.tsv`` file with one row
+            per (video, expression), of a folder of such files or a glob for them, of a ``.json`` file with an array of
+            rows, or of a benchmark's ``meta_expressions.json``.
+        videos: Folder that relative videos are taken from; by default the one that the manifest lies in. For a
+            benchmark: its ``JPEGImages``.
         exclude_meta: Another ``meta_expressions.json``, whose videos are left out (Ref-YouTube-VOS: its test meta).
         limit: Keep the first so many videos.
 
@@ -81,29 +84,45 @@ def read_manifest(
 
 
 def _read(manifest: str, videos: str | None) -> list[VideoTask]:
-    suffix = posixpath.splitext(manifest)[1].lower()
     name = scrub(manifest)
-    if suffix == ".json":
+    suffix = kind_of(manifest)
+    if suffix == ".json" and not is_folder(manifest):
         tasks = _read_json(manifest, videos)
     elif suffix not in READERS and sequences_folder(manifest) is not None:
         tasks = read_sequences(manifest)
-    elif suffix in READERS:
-        with open_input(manifest) as file:
-            try:
-                tasks = group_rows(READERS[suffix](file, name), manifest=name, base=videos or parent(manifest))
-            except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError) as error:
-                reason = " ".join(scrub(str(error)).split())  # some of Arrow's have several lines
-                raise UsageError(f"{name}: not a readable {suffix[1:]} file: {reason}") from error
     else:
-        raise UsageError(
-            f"{name}: unknown kind of manifest {suffix!r}; expected .parquet, .jsonl, .csv or a benchmark's .json"
-        )
+        found = manifest_files(manifest)
+        if found is None:
+            raise UsageError(
+                f"{name}: unknown kind of manifest {suffix!r}; expected .parquet, .jsonl, .csv, .tsv (also a folder or "
+                "glob of them), or a benchmark's .json"
+            )
+        files, folder = found
+        tasks = group_rows(_rows(files), manifest=name, base=videos or folder)
     if not tasks:
         raise UsageError(f"{name}: the manifest has no rows")
     return tasks
 
 
+def _rows(files: list[str]) -> Iterator[ManifestRow]:
+    """The rows of all files; of several, each row's place begins with its file."""
+    for url in files:
+        kind, name = kind_of(url), scrub(url)
+        try:
+            with open_manifest(url) as file:
+                for row in READERS[kind](file, name):
+                    yield row if len(files) == 1 else row._replace(place=f"{posixpath.basename(name)}, {row.place}")
+        except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
+            reason = " ".join(scrub(str(error)).split())  # some of Arrow's have several lines
+            raise UsageError(f"{name}: not a readable {kind[1:]} file: {reason}") from error
+
+
 def _read_json(manifest: str, videos: str | None) -> list[VideoTask]:
+    with open_manifest(manifest) as file:
+        rows = json_array(file)
+    if rows is not None:
+        name = scrub(manifest)
+        return group_rows(rows_of_array(rows, name), manifest=name, base=videos or parent(manifest))
     try:
         content = read_meta_expressions(manifest)
     except UsageError as error:

@@ -3,10 +3,12 @@
 Each reader yields typed rows as it goes, so a million rows never exist twice in memory.
 """
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO, Any
 
 import pyarrow as pa
@@ -18,27 +20,53 @@ from pipeline.manifest.grouping import ManifestRow, shown
 COLUMNS = ("video_id", "video", "expression_id", "expression")
 _IDS = ("video_id", "expression_id")
 _BATCH_ROWS = 65_536
+_MAX_CELL = 2**31 - 1
 
 
 def read_jsonl(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
     """Rows of a JSON lines file; ``frames`` is a list of strings or null, blank lines are skipped."""
     for number, line in enumerate(file, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         if not line.strip():
             continue
         place = f"line {number}"
-        row = _json_object(line, manifest, place)
-        frames = _frame_tuple(row.get("frames"), manifest, place)
-        video_id, video, expression_id, expression = (_text(row, column, manifest, place) for column in COLUMNS)
-        if b"\\u" in line:  # only an escape can smuggle in half a character
-            named = {"video_id": video_id, "video": video, "expression_id": expression_id, "expression": expression}
-            for column, text in {**named, "frames": " ".join(frames or ())}.items():
-                _check_unicode(text, manifest, place, column)
-        yield ManifestRow(place, video_id, video, expression_id, expression, frames)
+        # Only an escape can smuggle in half a character.
+        yield _json_row(_json_object(line, manifest, place), manifest, place, check_unicode=b"\\u" in line)
 
 
-def read_csv(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
+def json_array(file: IO[bytes]) -> list[Any] | None:
+    """The content of a JSON file, if it is an array of objects; None for anything else, also for what is no JSON."""
+    try:
+        content = json.loads(file.read())
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, list) and content and isinstance(content[0], dict) else None
+
+
+def rows_of_array(items: list[Any], manifest: str) -> Iterator[ManifestRow]:
+    """Rows of a JSON array of objects with the same columns as :func:`read_jsonl`."""
+    for number, item in enumerate(items, start=1):
+        place = f"row {number}"
+        if not isinstance(item, dict):
+            raise UsageError(f"{manifest}: {place}: expected an array of JSON objects, found {_type_name(item)}")
+        yield _json_row(item, manifest, place, check_unicode=True)
+
+
+def _json_row(row: dict[str, Any], manifest: str, place: str, *, check_unicode: bool) -> ManifestRow:
+    frames = _frame_tuple(row.get("frames"), manifest, place)
+    video_id, video, expression_id, expression = (_text(row, column, manifest, place) for column in COLUMNS)
+    if check_unicode:
+        named = {"video_id": video_id, "video": video, "expression_id": expression_id, "expression": expression}
+        for column, text in {**named, "frames": " ".join(frames or ())}.items():
+            _check_unicode(text, manifest, place, column)
+    return ManifestRow(place, video_id, video, expression_id, expression, frames)
+
+
+def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterator[ManifestRow]:
     """Rows of a CSV file with a header line; ``frames`` holds names separated by spaces, empty takes every frame."""
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+    csv.field_size_limit(_MAX_CELL)  # of this process; a list of 20 000 frames is longer than the default of 131072
+    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True, delimiter=delimiter)
     header = next(reader, None)
     if header is None:
         raise UsageError(f"{manifest}: the file is empty; expected a header line with {_listed(COLUMNS)}")
@@ -52,7 +80,7 @@ def read_csv(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
         if len(values) != len(header):
             raise UsageError(
                 f"{manifest}: {place}: {len(values)} cells where the header has {len(header)}; "
-                "quote cells that hold commas"
+                f"quote cells that hold {'commas' if delimiter == ',' else 'tabs'}"
             )
         frames = tuple(values[frames_at].split()) or None if frames_at is not None else None
         video_id, video, expression_id, expression = (values[index] for index in where)
@@ -76,7 +104,9 @@ def read_parquet(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
 
 READERS: dict[str, Callable[[IO[bytes], str], Iterator[ManifestRow]]] = {
     ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
     ".csv": read_csv,
+    ".tsv": partial(read_csv, delimiter="\t"),
     ".parquet": read_parquet,
 }
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import AccessDeniedError, NodeError, StorageError, StorageUnavailableError, VideoError
-from pipeline.storage import MissingFileError, open_filesystem, scrub, with_retries
+from pipeline.storage import MissingFileError, local_path, open_filesystem, scrub, with_retries
 from pipeline.video.frames import VideoLimits
 
 _FETCH_CHUNK_BYTES = 4 * 2**20
@@ -72,8 +73,9 @@ def find(location: str) -> Place:
         if "\0" in location:
             raise ValueError("a path cannot contain a null character")
         if is_local_path(location):
-            path = str(Path(location.removeprefix("file://")).expanduser().absolute())
-            return _find_local(location, LocalFileSystem(), path)
+            # A file of this very name goes before a home folder.
+            path = location if os.path.lexists(location) else local_path(location)
+            return _find_local(location, LocalFileSystem(), str(Path(path).absolute()))
         check_protocol(location)
 
         def look_up() -> Place:
@@ -107,7 +109,16 @@ def check_protocol(location: str) -> None:
 
 
 def _find_local(location: str, filesystem: LocalFileSystem, path: str) -> Place:
-    status = Path(path).stat()  # follows links, so a loop or a dangling link says so here
+    try:
+        status = Path(path).stat()  # follows links, so a loop or a dangling link says so here
+    except FileNotFoundError:
+        for form in ("NFC", "NFD"):
+            if Path(unicodedata.normalize(form, path)).exists():
+                raise VideoError(
+                    f"{scrub(location)}: no such file or folder; one exists whose name is the same in another Unicode "
+                    f"form ({form}): write it in this form"
+                ) from None
+        raise
     is_folder = Path(path).is_dir()
     if not is_folder and not Path(path).is_file():
         # Opening a named pipe would wait for a writer that never comes.

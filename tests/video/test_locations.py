@@ -124,3 +124,16 @@ def test_heic_is_refused_by_name(tmp_path):
     (tmp_path / "photo.HEIC").write_bytes(io.BytesIO(b"x").read())
     with pytest.raises(VideoError, match="HEIC"):
         open_video(str(tmp_path / "photo.HEIC"))
+
+
+def test_a_name_in_another_unicode_form_is_pointed_out(tmp_path):
+    (tmp_path / "cafe\u0301.mp4").touch()
+    with pytest.raises(VideoError, match=r"another Unicode form \(NFD\)"):
+        locations.find(str(tmp_path / "caf\u00e9.mp4"))
+
+
+def test_home_folders_and_escapes_in_file_urls(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a b.mp4").touch()
+    for location in ("~/a b.mp4", f"file://{tmp_path}/a%20b.mp4", f"file://localhost{tmp_path}/a%20b.mp4"):
+        assert locations.find(location).path == str(tmp_path / "a b.mp4")

@@ -15,7 +15,8 @@ import tempfile
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -90,6 +91,9 @@ _SECRET_SETTING = re.compile(
     r"(?i)\b((?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|awsaccesskeyid|sig|"
     r"[a-z_]*(?:secret|password|token|access_key|api_key)[a-z_]*)=)[^\s&'\",;)]+"
 )
+
+
+_watcher: ContextVar[Callable[[], None] | None] = ContextVar("watcher of pauses", default=None)
 
 
 class MissingFileError(StorageError):
@@ -196,8 +200,27 @@ def with_retries(action: Callable[[], T], url: str, doing: str) -> T:
                 raise failure from error
             pause_s = FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
             logger.warning("%s; attempt %d of %d, next in %.1f s", failure, attempt, ATTEMPTS, pause_s)
-            time.sleep(pause_s)
+            _pause(pause_s)
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def watched_pauses(is_alive: Callable[[], None]) -> Iterator[None]:
+    """Call ``is_alive`` before every second of the pauses that :func:`with_retries` makes inside the block."""
+    token = _watcher.set(is_alive)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
+
+
+def _pause(seconds: float) -> None:
+    is_alive = _watcher.get()
+    while is_alive is not None and seconds > 1:
+        is_alive()
+        time.sleep(1)
+        seconds -= 1
+    time.sleep(seconds)
 
 
 def exists(url: str) -> bool:

@@ -54,7 +54,10 @@ class _ZipStore:
         try:
             with _archive_errors(self._location):
                 self._zip = zipfile.ZipFile(self._file)
-                self._members = {member.filename: member for member in self._zip.infolist() if _is_file(member)}
+                # Windows tools may write backslashes; zipfile itself reads them as part of the name.
+                self._members = {
+                    member.filename.replace("\\", "/"): member for member in self._zip.infolist() if _is_file(member)
+                }
                 _check_names(self._location, self._zip.namelist())
         except BaseException:
             self._file.close()
@@ -82,7 +85,7 @@ class _ZipStore:
 
 
 def _is_file(member: zipfile.ZipInfo) -> bool:
-    return not member.filename.endswith("/")  # as is_dir() tells it, which fails on a name that is empty
+    return not member.filename.endswith(("/", "\\"))  # as is_dir() tells it, which fails on a name that is empty
 
 
 class _TarStore:

@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import NodeError, PipelineError, VideoError
-from pipeline.storage import scrub
+from pipeline.storage import scrub, watched_pauses
 from pipeline.video.frames import FrameSelection, FrameSource, VideoLimits
 from pipeline.video.locations import is_node_trouble
 from pipeline.video.wire import Channel, FrameSlots, HungUpError, Message
@@ -87,7 +87,8 @@ class Child:
         """Run one step under the timer; a failure becomes a message, this process goes on."""
         signal.alarm(self._timer_s)
         try:
-            step()
+            with watched_pauses(self._sign_of_life):
+                step()
         except PipelineError as error:
             self._fail(error, number)
         except HungUpError:
@@ -126,7 +127,10 @@ class Child:
         )
 
     def _sign_of_life(self) -> None:
-        """Opening makes headway: start the deadlines anew, here and (now and then) at the owner."""
+        """Start the deadlines anew, here and (now and then) at the owner.
+
+        Called when opening makes headway, and while a storage is waited for between two attempts.
+        """
         signal.alarm(self._timer_s)
         now = time.monotonic()
         if now - self._last_sign_of_life > _SECONDS_BETWEEN_SIGNS_OF_LIFE:

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import numpy as np
 
 from pipeline.video.frames import DEFAULT_LIMITS, EVERY_FRAME, FrameSelection, VideoLimits, check_indices
+from pipeline.video.locations import needs_credentials
 from pipeline.video.wire import FrameSlots, failure
 from pipeline.video.worker import Worker, WorkerDiedError
 
@@ -19,6 +20,8 @@ _MAX_SHARED_BYTES = 512 * 2**20
 
 class IsolatedDecoder:
     """Opens videos in one long-lived child process, which is started when needed and replaced after a failure.
+
+    Videos in stores that need credentials are read in a second child: what decodes other files has no secrets.
 
     The sources have the interface of :func:`pipeline.video.source.open_video`. Decoding, colour conversion and resizing
     happen in the child, ahead of the consumer by at most ``prefetch`` frames per read. Several sources may be open and
@@ -46,12 +49,12 @@ class IsolatedDecoder:
         self._timeout_s = timeout_s
         self._prefetch = prefetch
         self._opener = opener
-        self._worker: Worker | None = None
+        self._workers: dict[bool, Worker] = {}  # by whether it has the credentials of storage
 
     @property
     def pid(self) -> int | None:
-        """Process id of the living child, if there is one."""
-        return self._worker.pid if self._worker is not None and self._worker.is_alive else None
+        """Process id of a living child, if there is one."""
+        return next((worker.pid for worker in self._workers.values() if worker.is_alive), None)
 
     def open(
         self, location: str, selection: FrameSelection = EVERY_FRAME, limits: VideoLimits = DEFAULT_LIMITS
@@ -61,20 +64,23 @@ class IsolatedDecoder:
         Raises:
             VideoError: If it cannot be read, or the child hangs or dies over it.
         """
-        if self._worker is not None and self._worker.is_alive:
+        has_credentials = needs_credentials(location)
+        worker = self._workers.get(has_credentials)
+        if worker is not None and worker.is_alive:
             try:
-                return IsolatedSource(self._worker, location, selection, limits, self._prefetch)
+                return IsolatedSource(worker, location, selection, limits, self._prefetch)
             except WorkerDiedError:
                 pass  # it may have died of something before this video: one more try, in a new process
-        self.close()
-        self._worker = Worker(self._timeout_s, self._opener)
-        return IsolatedSource(self._worker, location, selection, limits, self._prefetch)
+        if worker is not None:
+            worker.stop()
+        worker = self._workers[has_credentials] = Worker(self._timeout_s, self._opener, has_credentials=has_credentials)
+        return IsolatedSource(worker, location, selection, limits, self._prefetch)
 
     def close(self) -> None:
-        """End the child; harmless when repeated. Sources opened through it can no longer be read."""
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        """End the children; harmless when repeated. Sources opened through them can no longer be read."""
+        for worker in self._workers.values():
+            worker.stop()
+        self._workers.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -95,6 +95,11 @@ def is_local_path(location: str) -> bool:
     return plain or (location.startswith("file://") and "::" not in location)
 
 
+def needs_credentials(location: str) -> bool:
+    """Whether reading takes credentials of the run: neither a local file nor a web address, which carries its own."""
+    return not is_local_path(location) and not location.startswith(("http://", "https://"))
+
+
 def check_protocol(location: str) -> None:
     """Refuse a URL whose protocol could do more than fetch bytes, before fsspec makes anything of it.
 

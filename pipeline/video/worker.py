@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,6 +25,10 @@ _SECONDS_TO_LEAVE = 0.5
 _SECONDS_TO_START = 60.0
 
 
+_CLUSTER_SECRET = re.compile(r"^RAY_AUTH")
+_SECRET = re.compile(r"^RAY_AUTH|^AWS_|^AZURE_|^GOOGLE_|TOKEN|KEY|SECRET|PASSW|CREDENTIAL|CONNECTION_STRING")
+
+
 class WorkerDiedError(VideoError):
     """The decoder process ended by itself."""
 
@@ -31,12 +36,13 @@ class WorkerDiedError(VideoError):
 class Worker:
     """One decoder process. Once it has failed it stays ended; its owner makes another."""
 
-    def __init__(self, timeout_s: float, opener: str) -> None:
+    def __init__(self, timeout_s: float, opener: str, *, has_credentials: bool) -> None:
         """Start the process; it is ready when it answers the first message.
 
         Args:
             timeout_s: How long to wait for any answer.
             opener: ``module:function`` that opens videos there.
+            has_credentials: Whether it inherits the keys of storage, which only reading from a store needs.
         """
         self._timeout_s = timeout_s
         self._has_started = False
@@ -57,7 +63,7 @@ class Worker:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path)},
+                    env={**_environment(has_credentials=has_credentials), "PYTHONPATH": os.pathsep.join(search_path)},
                 )
             except OSError as error:  # ENOMEM, EAGAIN, EMFILE: no program of ours is missing
                 ours.close()
@@ -147,6 +153,12 @@ class Worker:
     def stop(self) -> None:
         """End the process; harmless when repeated."""
         self._finalizer()
+
+
+def _environment(*, has_credentials: bool) -> dict[str, str]:
+    """What the process inherits: a hostile file that takes it over should find no secrets."""
+    dropped = _CLUSTER_SECRET if has_credentials else _SECRET
+    return {name: value for name, value in os.environ.items() if not dropped.search(name.upper())}
 
 
 def _end(process: "subprocess.Popen[bytes]", channel: Channel) -> None:

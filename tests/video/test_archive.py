@@ -64,6 +64,14 @@ def test_members_that_climb_out_are_refused(tmp_path, make, name):
         open_video(str(path))
 
 
+def test_backslashes_of_windows_tools_part_folders(tmp_path):
+    path = tmp_path / "a.zip"
+    make_zip(path, {"clip\\": b"", **{name.replace("/", "\\"): data for name, data in FRAMES.items()}})
+    with open_video(str(path)) as source:
+        assert source.frame_names == ("00000", "00001", "00002")
+        assert np.array_equal(next(source.read([1])), pixels(FRAMES["clip/00001.png"]))
+
+
 def test_links_are_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("00000.png")

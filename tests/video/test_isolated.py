@@ -15,7 +15,7 @@ import pytest
 from video_clips import make_clip, number_of
 from video_fake_openers import COUNT
 
-from pipeline.errors import VideoError
+from pipeline.errors import PipelineError, VideoError
 from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import FrameSelection, VideoLimits, open_video
 
@@ -250,3 +250,24 @@ def test_a_killed_owner_takes_its_process_along(clip):
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_decoder_of_local_files_inherits_no_secrets(clip, monkeypatch):
+    secrets = ("AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "RAY_AUTH_TOKEN", "DB_PASSWORD")
+    for name in secrets:
+        monkeypatch.setenv(name, "hidden-value")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    with IsolatedDecoder(timeout_s=30) as decoder, decoder.open(clip):
+        environment = psutil.Process(decoder.pid).environ()
+    assert "hidden-value" not in environment.values()
+    assert environment["HTTPS_PROXY"] == "http://proxy:1"
+    with IsolatedDecoder(timeout_s=30) as decoder:
+        with pytest.raises(PipelineError):
+            decoder.open("hf://datasets/nobody::x")
+        environment = psutil.Process(decoder.pid).environ()
+    assert {name for name in secrets if name in environment} == {*secrets} - {"RAY_AUTH_TOKEN"}
+
+
+def test_pauses_of_a_store_that_does_not_answer_are_signs_of_life():
+    with IsolatedDecoder(timeout_s=2, opener=FAKE) as decoder, decoder.open("fake:pausing-store:1") as source:
+        assert len(list(source.read([0, 1]))) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import VideoError
+from pipeline.storage import with_retries
 from pipeline.video.frames import BaseSource
 from pipeline.video.source import open_video
 
@@ -47,6 +48,14 @@ class _FakeSource(BaseSource):
                 ctypes.PyDLL(None).sleep(3600)
             if self._action == "crash" and index == at:
                 os.kill(os.getpid(), signal.SIGSEGV)
+            if self._action == "pausing-store" and index == at:
+                attempts = iter([ConnectionError(), ConnectionError(), ConnectionError(), ConnectionError(), None])
+
+                def ask(attempts=attempts):
+                    if (error := next(attempts)) is not None:
+                        raise error
+
+                with_retries(ask, "s3://bucket/clip.mp4", "read")
             if self._action == "surprise" and index == at:
                 raise KeyError("not a VideoError")
             if self._action == "refuse" and index == at:

@@ -42,3 +42,10 @@ class NodeError(PipelineError):
 
 class VideoError(PipelineError):
     """One video or image cannot be read. Costs that video's rows only: they become ``failed`` rows."""
+
+
+class UnreachableVideoError(VideoError):
+    """The host of a video's ``http(s)://`` URL does not serve it: refused, expired, or no answer.
+
+    A single one is that video's failure. Many in a row, with nothing else served, are an outage.
+    """

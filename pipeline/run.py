@@ -4,8 +4,8 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.engine import cluster
 from pipeline.engine.count import count_frames
-from pipeline.engine.graph import run_graph
-from pipeline.engine.guard import Withheld
+from pipeline.engine.fewer_nodes import place_on_fewer
 from pipeline.engine.merging import merge_on_cluster
 from pipeline.engine.metrics import RunMetrics
 from pipeline.engine.model_files import fetch_on_nodes
 from pipeline.engine.placement import Placement, place_within
 from pipeline.engine.progress import Progress, duration
+from pipeline.engine.rounds import Rounds
 from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
-from pipeline.engine.stage import Stage
+from pipeline.engine.stage import PoolSpec, Stage
 from pipeline.engine.workload import measure
 from pipeline.errors import UsageError
 from pipeline.manifest import read_tasks
@@ -83,7 +83,8 @@ def annotate(
     Raises:
         UsageError: Manifest, configuration or output do not fit.
         CheckpointError: The model cannot be used.
-        StorageError: The output cannot be written.
+        StorageError: The output cannot be written, or the videos' storage serves nobody any more.
+        NodeError: No machine is left that can work.
     """
     started = time.monotonic()
     tasks = read_tasks(config.as_dict())
@@ -98,13 +99,13 @@ def annotate(
         output.begin(identity=identity, description=description, parts=config.parts or number_of_parts(len(tasks)))
         todo = output.remaining(tasks, retry_failed=config.retry_failed)
         say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
-        progress = Progress(len(todo), say)
+        progress = Progress(len(todo), say, on_update=on_progress)
         if todo:
             may_grow = cluster.connect(address)
             placement = place_within(
                 config.placement_timeout_s if may_grow else 0.0,
                 config,
-                {stage.name: stage.pool for stage in PIPELINE if stage.pool},
+                _pools(),
                 cluster.resources_of_nodes,
                 request=cluster.request_resources,
                 report=say,
@@ -119,33 +120,38 @@ def annotate(
                 calibration=calibration,
                 writer=output.writer,
             )
-            schedule = _schedule(todo, config, placement)
-            if schedule.whole:
-                say(f"{len(schedule.whole)} long videos are annotated in parts")
-            progress = Progress(len(todo), say, on_update=on_progress)
-            metrics = RunMetrics()
-            left = Counter(task.video_id for task in schedule.tasks)
-            output.merge_by(merge_on_cluster(output.merger))
-            schedule = replace(schedule, tasks=output.expect(schedule.tasks))
-            withheld = Withheld()
-            for row in run_graph(PIPELINE, tasks_table(schedule.tasks), settings, placement):
-                if row["withheld"]:
-                    withheld.add(row["video_id"], row["error"])
-                else:
-                    withheld.served()
-                    output.committed(row["video_id"])
-                left[row["video_id"]] -= 1
-                completes = not left[row["video_id"]]
-                progress.add(row, completes=completes)
-                metrics.add(row, left=len(todo) - progress.done, completes=completes)
-            withheld.check_end(done=progress.done - len(withheld.messages))
-            refused = [task for task in todo if task.video_id in withheld.messages]
-            for task in output.remaining(refused, retry_failed=False) if refused else []:
-                output.commit(failed_rows(task, withheld.messages[task.video_id]))
+            _work(todo, settings, placement, output, progress)
         seconds = time.monotonic() - started
         counts = output.finish(_summary(progress, seconds), idle=not todo)
     say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
     return RunSummary(counts, progress.done, progress.frames, seconds)
+
+
+def _work(
+    todo: list[VideoTask], settings: WorkerSettings, placement: Placement, output: OutputDirectory, progress: Progress
+) -> None:
+    """All of ``todo`` through the stages and into ``output``."""
+    config, metrics = settings.config, RunMetrics()
+    schedule = _schedule(todo, config, placement)
+    if schedule.whole:
+        progress.say(f"{len(schedule.whole)} long videos are annotated in parts")
+    parts_left = Counter(task.video_id for task in schedule.tasks)
+    output.merge_by(merge_on_cluster(output.merger))
+
+    def place_without(given_up: Mapping[str, str]) -> Placement:
+        nodes = cluster.resources_of_nodes(given_up)
+        return place_on_fewer(config, _pools(), nodes, before=placement, given_up=given_up)
+
+    rounds = Rounds(PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.say)
+    for task, row in rounds.run(output.expect(schedule.tasks)):
+        if row["withheld"]:
+            output.commit(failed_rows(task, row["error"]))
+        else:
+            output.committed(task.video_id)
+        parts_left[task.video_id] -= 1
+        completes = not parts_left[task.video_id]
+        progress.add(row, completes=completes)
+        metrics.add(row, left=len(todo) - progress.done, completes=completes)
 
 
 def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
@@ -172,6 +178,11 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
             f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
         )
     return "\n".join(lines)
+
+
+def _pools() -> dict[str, PoolSpec]:
+    """How the workers of each stage are sized."""
+    return {stage.name: stage.pool for stage in PIPELINE if stage.pool}
 
 
 def _calibration(file: str) -> Calibration:

@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,11 +99,11 @@ def _private_folder() -> str | None:
     return folder
 
 
-def resources_of_nodes() -> list[dict[str, float]]:
-    """The resources of every living node."""
+def resources_of_nodes(without: Collection[str] = ()) -> list[dict[str, float]]:
+    """The resources of every living node, but for those with the ids ``without``."""
     import ray
 
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in without]
 
 
 def request_resources(bundles: list[dict[str, float]]) -> None:

@@ -1,11 +1,12 @@
 """Stages as a graph of Ray Data: pools of actors, short tasks, and the rows that come out at the end."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -16,6 +17,7 @@ from pipeline.engine.placement import Placement
 from pipeline.engine.pools import WRITE_CPUS, Pool
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import Row, Stage
+from pipeline.engine.worker import Worker
 from pipeline.errors import PipelineError, StorageError
 
 VIDEOS_IN_FLIGHT = 2
@@ -24,7 +26,22 @@ VIDEOS_IN_FLIGHT = 2
 Stages = Sequence[type[Stage]]
 
 
-def run_graph(stages: Stages, tasks: pa.Table, settings: WorkerSettings, placement: Placement) -> Iterator[Row]:
+def start_ledger() -> ActorHandle:
+    """The actor that counts attempts."""
+    # beside the driver: on another node it would forget the attempts when that node is lost
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    ledger: ActorHandle = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+    return ledger
+
+
+def run_graph(
+    stages: Stages,
+    tasks: pa.Table,
+    settings: WorkerSettings,
+    placement: Placement,
+    ledger: ActorHandle,
+    without: Collection[str] = (),
+) -> Generator[Row, None, None]:
     """Every row of ``tasks`` through all stages, each row a block of its own.
 
     Args:
@@ -32,24 +49,25 @@ def run_graph(stages: Stages, tasks: pa.Table, settings: WorkerSettings, placeme
         tasks: Rows of the first stage's ``input_schema``, in the order they are handed out.
         settings: What every worker is told.
         placement: The pools of the stages that have one.
+        ledger: Of the run.
+        without: Ids of nodes that are not to be used.
 
     Yields:
-        The last stage's rows, in the order in which they are finished.
+        The last stage's rows, in the order in which they are finished. Closing the iterator ends the workers.
 
     Raises:
         StorageError: A row's column ``fatal`` says so.
         PipelineError: A worker raised it.
     """
     configure_data()
-    # beside the driver: on another node it would forget the attempts when that node is lost
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    ledger = AttemptLedger.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     rows = one_block_each(tasks)
     for stage in stages:
         if stage.pool is None:
-            rows = _as_tasks(rows, stage, settings)
+            rows = _as_tasks(rows, stage, settings, without)
         else:
-            rows = through_pool(rows, stage, placement.pools[stage.name], (settings, ledger))
+            rows = through_pool(
+                rows, _worker_of(stage), placement.pools[stage.name], (stage, settings, ledger), without=without
+            )
     try:
         for row in rows.iter_rows():
             if row.get("fatal"):
@@ -60,7 +78,9 @@ def run_graph(stages: Stages, tasks: pa.Table, settings: WorkerSettings, placeme
         raise cause from (None if cause is error else error)
 
 
-def through_pool(rows: Dataset, worker: type, pool: Pool, arguments: tuple[Any, ...]) -> Dataset:
+def through_pool(
+    rows: Dataset, worker: type, pool: Pool, arguments: tuple[Any, ...], *, without: Collection[str] = ()
+) -> Dataset:
     """``rows`` through a pool of actors of class ``worker``, one block at a time each, made with ``arguments``."""
     return rows.map_batches(
         worker,
@@ -74,27 +94,43 @@ def through_pool(rows: Dataset, worker: type, pool: Pool, arguments: tuple[Any, 
         num_cpus=0,
         num_gpus=pool.gpus,
         resources=dict(pool.resources) or None,
+        label_selector=_other_nodes_than(without),
         runtime_env=OFFLINE,
     )
 
 
-def _as_tasks(rows: Dataset, stage: type[Stage], settings: WorkerSettings) -> Dataset:
+def _worker_of(stage: type[Stage]) -> type[Worker]:
+    """:class:`Worker` under the stage's name, which Ray shows in process titles and on its dashboard."""
+    return type(stage.__name__, (Worker,), {})
+
+
+def _as_tasks(rows: Dataset, stage: type[Stage], settings: WorkerSettings, without: Collection[str]) -> Dataset:
     return rows.map_batches(
-        _run_once,  # type: ignore[arg-type]  # Ray types the function without its extra arguments
-        fn_kwargs={"stage": stage, "settings": settings},
+        _run_once(stage, settings),
         batch_size=1,
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=WRITE_CPUS,
+        label_selector=_other_nodes_than(without),
     )
 
 
-def _run_once(batch: pa.Table, stage: type[Stage], settings: WorkerSettings) -> pa.Table:
-    worker = stage(settings, None)
-    try:
-        return worker(batch)
-    finally:
-        worker.close()
+def _run_once(stage: type[Stage], settings: WorkerSettings) -> Callable[[pa.Table], pa.Table]:
+    """A function of the stage's name that makes a worker for a single batch."""
+
+    def run_once(batch: pa.Table) -> pa.Table:
+        worker = Worker(stage, settings, None)
+        try:
+            return worker(batch)
+        finally:
+            worker.close()
+
+    run_once.__name__ = stage.__name__
+    return run_once
+
+
+def _other_nodes_than(nodes: Collection[str]) -> dict[str, str] | None:
+    return {"ray.io/node-id": f"!in({','.join(sorted(nodes))})"} if nodes else None
 
 
 def configure_data() -> None:

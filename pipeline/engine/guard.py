@@ -1,4 +1,4 @@
-"""Keeping one bad video from costing more than itself, and a bad machine or storage from costing any video."""
+"""Whose fault a failure is: one bad video costs only itself, a bad machine or storage costs no video."""
 
 import faulthandler
 import logging
@@ -8,22 +8,49 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.errors import AccessDeniedError, NodeError, PipelineError, StorageUnavailableError
+from pipeline.errors import (
+    AccessDeniedError,
+    NodeError,
+    PipelineError,
+    StorageUnavailableError,
+    UnreachableVideoError,
+)
+from pipeline.video.locations import is_node_trouble
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-NODE_PAUSES_S = (5.0, 20.0)
-"""Pauses before work is tried again that failed because of the machine: a full disk may be emptied."""
-STORAGE_PAUSES_S = (5.0, 10.0, 20.0, 40.0, 60.0)
-"""Pauses before a video is tried again whose storage does not answer, beyond the retries of each read."""
-NOT_THE_VIDEOS_FAULT = (StorageUnavailableError.__name__, AccessDeniedError.__name__)
-"""How the messages of failures begin that are held back until it is clear whether the storage serves others."""
+NOT_THE_VIDEOS_FAULT = tuple(
+    kind.__name__ for kind in (NodeError, StorageUnavailableError, AccessDeniedError, UnreachableVideoError)
+)
+"""How the messages of failures begin that may be the fault of a machine or of a storage, not of the video."""
 _GPU_LIBRARIES = ("CUBLAS", "CUDNN", "CUSOLVER", "NCCL")
 _CONTEXT_LOST = 70
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Pauses before work is tried again, in seconds.
+
+    Attributes:
+        node_s: After each failure of a video for reasons of this machine: a full disk may be emptied.
+        storage_s: After each failure of a video whose storage does not answer, beyond the retries of each read.
+        rest_s: Before a machine that has just failed gets its next video; doubled with every failure more.
+        longest_rest_s: Upper bound of that.
+    """
+
+    node_s: tuple[float, ...] = (5.0, 20.0)
+    storage_s: tuple[float, ...] = (5.0, 10.0, 20.0, 40.0, 60.0)
+    rest_s: float = 30.0
+    longest_rest_s: float = 300.0
+
+    def rest(self, failures: int) -> float:
+        """Pause of a machine that has failed so many videos in a row."""
+        return min(self.rest_s * 2 ** (failures - 1), self.longest_rest_s) if failures else 0.0
 
 
 def describe(error: BaseException) -> str:
@@ -33,25 +60,33 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {message}"[:2000].encode("utf-8", "replace").decode()
 
 
+def kind_of(message: str) -> str:
+    """The class of a failure, by the message that :func:`describe` made of it."""
+    return message.partition(":")[0]
+
+
 def is_withheld(message: str | None) -> bool:
-    """Whether a failure's message says that a storage, not the video, may be to blame."""
-    return message is not None and message.partition(":")[0] in NOT_THE_VIDEOS_FAULT
+    """Whether a failure's message says that a machine or a storage, not the video, may be to blame."""
+    return message is not None and kind_of(message) in NOT_THE_VIDEOS_FAULT
 
 
-def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]) -> T:
+def attempt(
+    video_id: str, work: Callable[[], T], on_failure: Callable[[str], T], patience: Patience | None = None
+) -> T:
     """Run ``work`` for one video; whatever goes wrong with it becomes the result of ``on_failure(message)``.
+
+    Trouble of this machine or of a storage is waited out for a while. If it stays, the message says so
+    (:func:`is_withheld`), and the video is tried elsewhere or later.
 
     Work that failed for want of GPU memory is tried a second time, since another worker may share the card. A GPU
     context that an error has poisoned fails everything after it, so the process ends instead; Ray starts another and
     the attempt counts.
-
-    Raises:
-        NodeError: This machine cannot work, also after pauses; no video is to blame.
     """
     about = {"video_id": video_id}
+    patience = patience or Patience()
     pauses: dict[type[PipelineError], Iterator[float]] = {
-        NodeError: iter(NODE_PAUSES_S),
-        StorageUnavailableError: iter(STORAGE_PAUSES_S),
+        NodeError: iter(patience.node_s),
+        StorageUnavailableError: iter(patience.storage_s),
     }
     has_memory_attempt = True
     while True:
@@ -60,10 +95,8 @@ def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]
         except (NodeError, StorageUnavailableError) as error:
             pause = next(pauses[type(error)], None)
             log.warning("video %s: %s", video_id, describe(error), extra=about)
-            if pause is None and isinstance(error, NodeError):
-                raise NodeError(f"node {socket.gethostname()}: {error}") from error
             if pause is None:
-                return on_failure(describe(error))
+                return on_failure(describe(on_this_node(error) if isinstance(error, NodeError) else error))
         except PipelineError as error:
             log.warning("video %s: %s", video_id, describe(error), extra=about)
             return on_failure(describe(error))
@@ -76,6 +109,22 @@ def attempt(video_id: str, work: Callable[[], T], on_failure: Callable[[str], T]
         # outside of the handlers, whose tracebacks hold the failed step's tensors
         _empty_cache()
         time.sleep(pause)
+
+
+@contextmanager
+def node_trouble() -> Iterator[None]:
+    """Tell errors of this machine (no disk space, memory, descriptors) from others: raises NodeError for them."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if is_node_trouble(error):
+            raise NodeError(describe(error)) from error
+        raise
+
+
+def on_this_node(error: Exception) -> NodeError:
+    """``error`` as trouble of this machine, which its message names."""
+    return NodeError(f"node {socket.gethostname()}: {error}")
 
 
 def _torch() -> Any:  # noqa: ANN401 - the module
@@ -125,44 +174,3 @@ def deadline(seconds: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
-
-
-class Withheld:
-    """Failures that may be a storage's fault, held back until it is known whether the storage serves anybody.
-
-    Args:
-        limit: So many of them in a row, with no video done in between, end the run.
-    """
-
-    def __init__(self, limit: int = 10) -> None:
-        self._limit = limit
-        self._in_a_row = 0
-        self.messages: dict[str, str] = {}
-
-    def add(self, video_id: str, message: str) -> None:
-        """Hold one back.
-
-        Raises:
-            StorageUnavailableError: The storage refuses everybody now.
-        """
-        self.messages[video_id] = message
-        self._in_a_row += 1
-        if self._in_a_row >= self._limit:
-            self.give_up()
-
-    def served(self) -> None:
-        """A video was done: the storage serves others."""
-        self._in_a_row = 0
-
-    def check_end(self, done: int) -> None:
-        """At the end of a run: raise unless some video was done."""
-        if self.messages and not done:
-            self.give_up()
-
-    def give_up(self) -> None:
-        """Raise StorageUnavailableError with what was last said."""
-        message = list(self.messages.values())[-1]
-        raise StorageUnavailableError(
-            f"the storage of the videos serves nobody any more ({len(self.messages)} videos, none marked as failed; "
-            f"last: {message}); when it is back, start the same command again"
-        )

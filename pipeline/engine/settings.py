@@ -1,10 +1,11 @@
 """What every worker of a run is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.config import RunConfig
 from pipeline.dataset.writer import DatasetWriter
+from pipeline.engine.guard import Patience
 from pipeline.model.checkpoint.locate import PinnedModel
 from pipeline.model.presence import Calibration
 from pipeline.video.frames import FrameSelection, VideoLimits
@@ -33,6 +34,9 @@ class WorkerSettings:
 
     writer: DatasetWriter | None = None
     """Where rows are committed."""
+
+    patience: Patience = field(default_factory=Patience)
+    """How long to wait for machines and storages that are in trouble."""
 
     def device(self, stage: str) -> "torch.device":
         """Where the workers of a stage compute."""

@@ -1,7 +1,6 @@
 """The Ground stage: keyframes and expressions to answers and prompt vectors."""
 
 import numpy as np
-from ray.actor import ActorHandle
 
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
@@ -25,8 +24,8 @@ class Ground(Stage):
     output_schema = GROUNDED_SCHEMA
     pool = PoolSpec(worker="grounder", gpu_share=1)
 
-    def __init__(self, settings: WorkerSettings, ledger: ActorHandle | None) -> None:
-        super().__init__(settings, ledger)
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
         config = settings.config
         self.procedure = config.resolved_procedure()
         files, model = open_checkpoint(model_on_this_node(settings.model))
@@ -46,7 +45,8 @@ class Ground(Stage):
         """See :class:`Stage`: answers and prompt vectors of every expression of a video."""
         return grounded_row(self._ground(task_of(row)))
 
-    def failed(self, row: Row, message: str) -> Row:
+    @classmethod
+    def failed(cls, row: Row, message: str) -> Row:
         """See :class:`Stage`."""
         return grounded_row(GroundedVideo(task=task_of(row), error=message))
 

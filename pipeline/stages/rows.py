@@ -46,6 +46,7 @@ SEGMENTED_SCHEMA = pa.schema(
 WRITTEN_SCHEMA = pa.schema(
     [
         pa.field("video_id", pa.string()),
+        pa.field("expression_ids", pa.list_(pa.string())),
         pa.field("expressions", pa.int64()),
         pa.field("failed", pa.int64()),
         pa.field("error", pa.string()),

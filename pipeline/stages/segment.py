@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import pyarrow as pa
-from ray.actor import ActorHandle
 
 from pipeline.dataset.notes import RowKey, VideoNote, notes_to_metadata
 from pipeline.dataset.sources import source_of
@@ -34,8 +33,8 @@ class Segment(Stage):
     output_schema = SEGMENTED_SCHEMA
     pool = PoolSpec(worker="segmenter", gpu_share=3)
 
-    def __init__(self, settings: WorkerSettings, ledger: ActorHandle | None) -> None:
-        super().__init__(settings, ledger)
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
         config = settings.config
         self.procedure = config.resolved_procedure()
         files, model = open_checkpoint(model_on_this_node(settings.model))
@@ -58,7 +57,8 @@ class Segment(Stage):
         video = grounded_of(row)
         return _segmented_row(video.task, *self._segment(video))
 
-    def failed(self, row: Row, message: str) -> Row:
+    @classmethod
+    def failed(cls, row: Row, message: str) -> Row:
         """See :class:`Stage`."""
         task = task_of(row)
         return _segmented_row(task, failed_rows(task, message))

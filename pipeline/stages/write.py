@@ -14,7 +14,7 @@ class Write(Stage):
 
     It runs as short tasks beside the pools. Storage that fails for good (a full disk) is reported in the column
     ``fatal``, for the driver to end the run with: an exception would reach it wrapped in one of Ray's. Failures that
-    may be the fault of the videos' storage are not committed but handed on, with ``withheld`` set.
+    may be the fault of a machine or of the videos' storage are not committed but handed on, with ``withheld`` set.
     """
 
     name = "write"
@@ -29,6 +29,7 @@ class Write(Stage):
         errors = rows["error"].filter(pc.equal(rows["status"], Status.FAILED.value))
         result = {
             "video_id": row["video_id"],
+            "expression_ids": row["expression_ids"],
             "expressions": len(rows["expression_id"].unique()),
             "failed": len(errors),
             "error": errors[0].as_py() if len(errors) else None,
@@ -42,10 +43,12 @@ class Write(Stage):
             return {**result, "fatal": str(error)}
         return result
 
-    def failed(self, row: Row, message: str) -> Row:
+    @classmethod
+    def failed(cls, row: Row, message: str) -> Row:
         """See :class:`Stage`: rows that cannot be written end the run."""
         return {
             "video_id": row["video_id"],
+            "expression_ids": row["expression_ids"],
             "expressions": len(row["expression_ids"]),
             "failed": 0,
             "frames_done": 0,

@@ -14,7 +14,14 @@ from typing import BinaryIO
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from pipeline.errors import AccessDeniedError, NodeError, StorageError, StorageUnavailableError, VideoError
+from pipeline.errors import (
+    AccessDeniedError,
+    NodeError,
+    StorageError,
+    StorageUnavailableError,
+    UnreachableVideoError,
+    VideoError,
+)
 from pipeline.storage import MissingFileError, local_path, open_filesystem, scrub, with_retries
 from pipeline.video.frames import VideoLimits
 
@@ -23,7 +30,10 @@ _FETCH_CHUNK_BYTES = 4 * 2**20
 PROTOCOLS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "http", "https", "memory")
 """URLs of videos beside local paths and ``file://``; all of them only fetch bytes."""
 
-_NODE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS)
+_NODE_ERRNOS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS),
+    *(errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN),  # a network or FUSE file system whose server is gone
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +146,7 @@ def storage_errors(location: str) -> Iterator[None]:
     """Turn what a filesystem raises (each fsspec backend has its own classes) into one of this project's errors.
 
     Raises:
-        VideoError: It is the file's own fault, or that of the one host of an ``http(s)://`` URL.
+        VideoError: It is the file's own fault; UnreachableVideoError: that of the one host of an ``http(s)://`` URL.
         StorageUnavailableError, AccessDeniedError: A store with credentials of the run does not serve it.
         NodeError: This machine is out of disk, memory, descriptors or processes.
     """
@@ -147,7 +157,7 @@ def storage_errors(location: str) -> Iterator[None]:
         raise
     except (StorageUnavailableError, AccessDeniedError) as error:
         if location.startswith(("http://", "https://")):
-            raise VideoError(str(error)) from error
+            raise UnreachableVideoError(str(error)) from error
         raise
     except (FileNotFoundError, MissingFileError) as error:
         raise VideoError(f"{shown}: no such file or folder") from error

@@ -20,6 +20,7 @@ from pipeline.errors import (
     PipelineError,
     StorageError,
     StorageUnavailableError,
+    UnreachableVideoError,
     VideoError,
 )
 
@@ -143,7 +144,15 @@ class FrameSlots:
 
 
 _FAILURES: dict[str, type[PipelineError]] = {
-    kind.__name__: kind for kind in (VideoError, NodeError, StorageError, StorageUnavailableError, AccessDeniedError)
+    kind.__name__: kind
+    for kind in (
+        VideoError,
+        UnreachableVideoError,
+        NodeError,
+        StorageError,
+        StorageUnavailableError,
+        AccessDeniedError,
+    )
 }
 
 

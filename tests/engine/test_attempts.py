@@ -18,9 +18,9 @@ def ledger(monkeypatch):
 
 def test_attempts_on_living_machines_count(ledger):
     counted, _ = ledger
-    assert [counted.begin(KEY, "a", 3) for _ in range(4)] == [1, 2, 3, 4]
-    counted.end(KEY)
-    assert counted.begin(KEY, "a", 3) == 1
+    assert [len(counted.begin(KEY, "a", 3)) for _ in range(4)] == [0, 1, 2, 3]
+    counted.end(KEY, "a")
+    assert counted.begin(KEY, "a", 3) == []
 
 
 def test_a_spot_machine_that_is_taken_back_is_no_videos_fault(ledger):
@@ -28,4 +28,39 @@ def test_a_spot_machine_that_is_taken_back_is_no_videos_fault(ledger):
     for _ in range(3):
         counted.begin(KEY, "b", 3)
     alive["b"] = False
-    assert counted.begin(KEY, "a", 3) == 1
+    assert counted.begin(KEY, "a", 3) == []
+
+
+def test_how_long_each_attempt_lasted_is_known(ledger, monkeypatch):
+    counted, _ = ledger
+    times = iter([0.0, 10.0, 25.0])
+    monkeypatch.setattr(attempts.time, "monotonic", lambda: next(times))
+    counted.begin(KEY, "a", 3)
+    counted.begin(KEY, "a", 3)
+    assert counted.begin(KEY, "a", 3) == [10.0, 15.0]
+
+
+def test_a_node_that_fails_everything_is_unusable_until_it_does_something(ledger):
+    counted, _ = ledger
+    for number in range(3):
+        key = ("ground", f"v{number}", "0")
+        counted.begin(key, "a", 3)
+        assert not counted.report().unusable
+        counted.end(key, "a", "NodeError: node h: disk full")
+    assert counted.report().unusable == {"a": "NodeError: node h: disk full"}
+    assert counted.report().is_stuck
+    counted.begin(("ground", "w", "0"), "b", 3)
+    assert not counted.report().is_stuck, "another node of the stage may still work"
+    counted.end(("ground", "w", "0"), "a")
+    assert not counted.report().unusable
+
+
+def test_a_stage_whose_only_living_node_fails_is_stuck(ledger):
+    counted, alive = ledger
+    counted.begin(KEY, "b", 3)
+    counted.broken("segment", "a", "NodeError: node h: no GPU")
+    assert not counted.report().is_stuck
+    alive["b"] = False
+    assert counted.report().is_stuck
+    counted.begin_round()
+    assert not counted.report().unusable

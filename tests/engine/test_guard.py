@@ -1,5 +1,7 @@
 """Whose fault a failure is: the video's, this machine's, a storage's, or the GPU's."""
 
+import errno
+import socket
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.engine import guard
-from pipeline.engine.guard import Withheld, attempt, is_withheld
+from pipeline.engine.guard import attempt, is_withheld, node_trouble
 from pipeline.errors import AccessDeniedError, NodeError, StorageUnavailableError, VideoError
 
 
@@ -50,8 +52,17 @@ def test_a_full_disk_that_is_emptied_costs_no_video(pauses):
 
 
 def test_a_machine_that_stays_broken_is_no_videos_failure():
-    with pytest.raises(NodeError, match=r"^node .*: disk full"):
-        run(*[NodeError("disk full")] * 3)
+    result, _ = run(*[NodeError("disk full")] * 3)
+    assert result == f"failed: NodeError: node {socket.gethostname()}: disk full"
+    assert is_withheld(result.removeprefix("failed: "))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()])
+def test_errors_of_the_machine_are_told_from_others(error):
+    with pytest.raises(NodeError), node_trouble():
+        raise error
+    with pytest.raises(FileNotFoundError), node_trouble():
+        raise FileNotFoundError("v.mp4")
 
 
 def test_a_storage_that_comes_back_costs_no_video(pauses):
@@ -98,22 +109,3 @@ def test_a_deadline_ends_a_process_that_holds_the_interpreter():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "Timeout" in done.stderr
-
-
-def test_refusals_in_a_row_end_the_run_and_single_ones_do_not():
-    withheld = Withheld(limit=3)
-    for number in range(5):
-        withheld.add(f"a{number}", "AccessDeniedError: 403")
-        withheld.served()
-    withheld.add("b", "AccessDeniedError: 403")
-    withheld.add("c", "AccessDeniedError: 403")
-    with pytest.raises(StorageUnavailableError, match=r"serves nobody any more \(8 videos, none marked as failed"):
-        withheld.add("d", "AccessDeniedError: 403 expired")
-
-
-def test_a_run_in_which_nothing_was_served_marks_nothing():
-    withheld = Withheld()
-    withheld.add("a", "StorageUnavailableError: 503")
-    withheld.check_end(done=1)
-    with pytest.raises(StorageUnavailableError):
-        withheld.check_end(done=0)

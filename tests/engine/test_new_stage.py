@@ -31,7 +31,8 @@ class Shout(Stage):
         shouted = rows.set_column(index, rows.schema.field(index), [answers])
         return {**row, "rows": to_ipc(shouted.replace_schema_metadata(rows.schema.metadata))}
 
-    def failed(self, row: Row, message: str) -> Row:
+    @classmethod
+    def failed(cls, row: Row, message: str) -> Row:
         return {**row, "rows": row["rows"].as_py()}
 
 

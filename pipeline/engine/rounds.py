@@ -1,0 +1,147 @@
+"""Rounds: what failed for reasons of a machine or a storage goes through the stages again, elsewhere or later."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import ray
+
+from pipeline.engine.attempts import NodeReport
+from pipeline.engine.graph import Stages, run_graph, start_ledger
+from pipeline.engine.placement import Placement
+from pipeline.engine.settings import WorkerSettings
+from pipeline.engine.stage import Row
+from pipeline.engine.withheld import DENIED, UNAVAILABLE, UNREACHABLE, Withheld
+from pipeline.errors import NodeError
+from pipeline.schema import VideoTask
+
+NODE = NodeError.__name__
+TRIES = 2
+"""Rounds in which a video may fail for reasons of machines that do other videos meanwhile."""
+
+Result = tuple[VideoTask, Row]
+Key = tuple[str, str]
+
+
+class Rounds:
+    """Work on tasks until each has a result.
+
+    Args:
+        stages: What every task goes through.
+        to_table: Makes rows of the first stage's ``input_schema``.
+        settings: What every worker is told.
+        placement: The pools of the first round.
+        place_without: Gives the pools of later rounds, without these nodes (ids, and why each is not used any more).
+            Raises NodeError when nothing is left.
+        report_line: Gets a line whenever a node is given up or a round begins.
+    """
+
+    def __init__(
+        self,
+        stages: Stages,
+        to_table: Callable[[Sequence[VideoTask]], pa.Table],
+        settings: WorkerSettings,
+        placement: Placement,
+        *,
+        place_without: Callable[[Mapping[str, str]], Placement],
+        report_line: Callable[[str], None],
+    ) -> None:
+        self._stages = stages
+        self._to_table = to_table
+        self._settings = settings
+        self._placement = placement
+        self._place_without = place_without
+        self._report_line = report_line
+        self._ledger = start_ledger()
+        self._given_up: dict[str, str] = {}
+        self._tries: Counter[Key] = Counter()
+        self._pending: dict[Key, VideoTask] = {}
+        self._results = 0
+
+    def run(self, tasks: Sequence[VideoTask]) -> Iterator[Result]:
+        """Each task with its row of the last stage, in the order in which they are finished.
+
+        Rows with ``withheld`` set come last: failures that turned out to be the video's after all.
+
+        Raises:
+            StorageUnavailableError: A storage serves nobody any more.
+            NodeError: No machine is left that can work.
+            StorageError: Rows cannot be written.
+        """
+        self._pending = {_key_of(task): task for task in tasks}
+        while True:
+            done_before = self._results
+            withheld = Withheld()
+            yield from self._one_round(withheld)
+            report = self._report()
+            yield from self._final(withheld, report)
+            if not self._pending:
+                return
+            self._prepare_next(withheld, report, has_progress=self._results > done_before)
+
+    def _one_round(self, withheld: Withheld) -> Iterator[Result]:
+        ray.get(self._ledger.begin_round.remote())
+        tasks = self._to_table(list(self._pending.values()))
+        rows = run_graph(
+            self._stages, tasks, self._settings, self._placement, self._ledger, without=self._given_up.keys()
+        )
+        for row in rows:
+            key = row["video_id"], row["expression_ids"][0]
+            task = self._pending[key]
+            if not row["withheld"]:
+                withheld.served(task)
+                yield self._result(task, row)
+                continue
+            withheld.add(task, row)
+            if row["error"].startswith(NODE) and self._report().is_stuck:
+                rows.close()
+                return
+
+    def _final(self, withheld: Withheld, report: NodeReport) -> Iterator[Result]:
+        """Failures that are the video's after all."""
+        for task, row in withheld.of_kind(UNREACHABLE):
+            yield self._result(task, row)
+        for task, row in [*withheld.of_kind(DENIED), *withheld.of_kind(UNAVAILABLE)]:
+            key = _key_of(task)
+            self._tries[key] += 1
+            if row["error"].startswith(UNAVAILABLE) and self._tries[key] < TRIES:
+                continue
+            if not withheld.is_serving(task):
+                withheld.give_up(task, row)
+            yield self._result(task, row)
+        for task, row in withheld.of_kind(NODE):
+            key = _key_of(task)
+            self._tries[key] += 1
+            is_nodes_fault = _node_in(row["error"]) in map(_node_in, report.unusable.values())
+            if self._tries[key] >= TRIES and self._results and not is_nodes_fault:
+                yield self._result(task, row)
+
+    def _prepare_next(self, withheld: Withheld, report: NodeReport, *, has_progress: bool) -> None:
+        for node, message in report.unusable.items():
+            self._given_up[node] = message
+            self._report_line(f"a node is not used any more: {message}")
+        if not has_progress and not report.unusable and withheld.of_kind(NODE):
+            raise NodeError(f"no video can be done: {withheld.of_kind(NODE)[-1][1]['error']}")
+        if self._given_up:
+            self._placement = self._place_without(self._given_up)
+            self._settings = replace(self._settings, threads=self._placement.threads)
+        self._report_line(f"{len(self._pending)} videos are tried again")
+
+    def _report(self) -> NodeReport:
+        report: NodeReport = ray.get(self._ledger.report.remote())  # type: ignore[assignment]
+        return report
+
+    def _result(self, task: VideoTask, row: Row) -> Result:
+        del self._pending[_key_of(task)]
+        self._results += 1
+        return task, row
+
+
+def _key_of(task: VideoTask) -> Key:
+    return task.video_id, task.expressions[0].expression_id
+
+
+def _node_in(message: str) -> str:
+    """The node in a failure's message, which begins with ``NodeError: node HOST:``."""
+    return message.split(":", 2)[1].strip()

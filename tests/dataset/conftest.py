@@ -118,7 +118,12 @@ def set_s3_environment(monkeypatch, port):
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
-    """Forwards to a server, but answers a share of the requests with 500, 503 or a dropped connection."""
+    """Forwards to a server, but answers a share of the requests with 500, 503 or a dropped connection.
+
+    While :attr:`outage` is set, it answers everything with that status.
+    """
+
+    outage: int | None = None
 
     daemon_threads = True
 
@@ -138,6 +143,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests += 1
+        if self.server.outage is not None:
+            code = {503: "SlowDown", 403: "ExpiredToken"}[self.server.outage]
+            self._answer(
+                self.server.outage, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode()
+            )
+            return
         if self.server.random.random() < self.server.share:
             self.server.faults += 1
             fault = self.server.random.choice([500, 503, "drop", "after"])

@@ -45,6 +45,7 @@ class ExpressionMasks:
         height: Of the masks, pixels.
         width: Of the masks, pixels.
         presence: Probability 0..1 that what the expression names is in the video at all.
+        yes_probability: Probability of "yes" as the answer to the presence question; ``None`` if it was not asked.
         note: What a user should know about the result; ``None`` if nothing.
         error: Why the expression has no answer; ``None`` if it has.
     """
@@ -57,6 +58,7 @@ class ExpressionMasks:
     height: int
     width: int
     presence: float | None = None
+    yes_probability: float | None = None
     note: str | None = None
     error: str | None = None
 
@@ -203,6 +205,7 @@ class Sa2VA:
                 width=source.width,
                 presence=self.calibration.of_tracks(grounding.yes_probability, expression_tracks),
                 note=joined_notes([grounding.note, source.note]),
+                yes_probability=grounding.yes_probability,
                 error=grounding.error,
             )
             for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)

@@ -20,6 +20,7 @@ def _run_and_compare(golden: Path, folder: str, output: Path, *cases: str) -> No
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.golden  # at full size, minutes; the default suite has the small cases of `long` and `vl`
 @pytest.mark.timeout(1200)
 def test_short_portrait_and_tracked_frames(tmp_path: Path) -> None:
     """Two cases that stand in the repository: keyframe repetition, and tracked frames with the object hidden."""

@@ -17,6 +17,8 @@ CHUNK = 4 << 20
 MAX_THREADS = 8
 REMEMBERED_FROM = 1 << 20
 """Size in bytes from which a file's hash is remembered; smaller files are hashed each time."""
+CHANGES_NO_MASK = {"presence.json"}
+"""Files beside a checkpoint that an output is not bound to: the calibration of ``presence``."""
 SETTLED_AFTER_S = 2.0
 """A file that changed more recently is not remembered, since clocks of file systems are coarse."""
 
@@ -31,6 +33,7 @@ def fingerprint(directory: Path) -> str:
         OSError: A file cannot be read.
     """
     paths = sorted({path for pattern in MODEL_FILES for path in directory.glob(pattern) if path.is_file()})
+    paths = [path for path in paths if path.name not in CHANGES_NO_MASK]
     known = _remembered()
     fresh: dict[str, tuple[list[int], str]] = {}
     digest = hashlib.sha256()

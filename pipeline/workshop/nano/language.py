@@ -178,7 +178,13 @@ class LanguageTraining(nn.Module):
         return -(chance * target[:, None]).sum(-1).mean()
 
     def _target_loss(
-        self, states: Tensor, share: Tensor, batch: ReferringBatch, packed: Packed, numbers: dict[str, float]
+        self,
+        states: Tensor,
+        share: Tensor,
+        batch: ReferringBatch,
+        packed: Packed,
+        numbers: dict[str, float],
+        head: nn.Linear | None = None,
     ) -> Tensor:
         """How well the [SEG] states [S, D] say their targets' codes and motions; ``share`` [B, K, O + 1, s, s]."""
         rows = packed.seg_at[:, 0]
@@ -188,7 +194,7 @@ class LanguageTraining(nn.Module):
         place = places_of(share[:, :, 1:], rows, wanted)
         labels = {"looks": looks_of(batch.scenes, rows, wanted), "place": place, "motion": motion}
         output = dict(
-            zip(labels, self.target_head(states).split([x.shape[1] for x in labels.values()], 1), strict=True)
+            zip(labels, (head or self.target_head)(states).split([x.shape[1] for x in labels.values()], 1), strict=True)
         )
         loss = states.new_zeros(())
         for name, label in labels.items():

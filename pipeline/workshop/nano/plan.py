@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-STAGES = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting")
+STAGES = ("encoder", "vision", "language", "tracking", "following", "decoding", "prompting", "presence")
 """In their order; the command line names them."""
 
 
@@ -33,6 +33,11 @@ class Plan:
     prompting_steps: int = 1800
     prompting_clips: int = 8
     prompting_expressions: int = 4
+    presence_steps: int = 2100
+    presence_clips: int = 10
+    presence_expressions: int = 6
+    presence_heads_alone: int = 150
+    """Steps in which only the fresh helper heads are trained, so that they do not disturb the model."""
     validation_clips: int = 100
 
     @classmethod
@@ -44,5 +49,6 @@ class Plan:
             tracking_steps=3, tracking_clips=1, tracking_objects=2,
             following_steps=2, following_clips=1, following_objects=2,
             decoding_steps=4, decoding_clips=2, decoding_targets=2,
-            prompting_steps=3, prompting_clips=2, prompting_expressions=2, validation_clips=2,
+            prompting_steps=3, prompting_clips=2, prompting_expressions=2,
+            presence_steps=3, presence_clips=2, presence_expressions=2, presence_heads_alone=1, validation_clips=2,
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Batches of clips with expressions, packed so that all expressions of a clip share its image tokens."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -98,21 +99,36 @@ class Packer:
     tokens_per_keyframe: int
     _tails: dict[str, list[int]] = field(default_factory=dict)
 
-    def _tail(self, text: str) -> list[int]:
-        """Prompt ids behind the last image block."""
-        if text not in self._tails:
-            self._tails[text] = self.prompts.ids(text, [])
-            start = len(self.prompts.tokenizer.encode(self.prompts.template.before))
-            self._tails[text] = self._tails[text][start:]
-        return self._tails[text]
+    def _tail(self, text: str, question: str | None) -> list[int]:
+        """Prompt ids behind the last image block, of a request for a mask or of a question."""
+        key = f"{question}\0{text}"
+        if key not in self._tails:
+            prompts = self.prompts
+            ids = prompts.ids(text, []) if question is None else prompts.question_ids(question, text, [])
+            self._tails[key] = ids[len(prompts.tokenizer.encode(prompts.template.before)) :]
+        return self._tails[key]
 
     def pack(self, expressions: list[list[ShapeExpression]], keyframes: int) -> Packed:
-        """Pack ``n`` expressions of each of ``B`` clips behind ``keyframes`` image blocks."""
+        """Pack ``n`` expressions of each of ``B`` clips, with their replies, behind ``keyframes`` image blocks."""
+        return self.pack_with(expressions, keyframes, None, lambda e: ANSWER if e.targets else NO_ANSWER)[0]
+
+    def pack_with(
+        self,
+        expressions: list[list[ShapeExpression]],
+        keyframes: int,
+        question: str | None,
+        answer_to: Callable[[ShapeExpression], str],
+    ) -> tuple[Packed, Tensor]:
+        """As :meth:`pack`, with a question of one's own.
+
+        Returns:
+            The rows, and int64 ``[B * n, 3]``: clip, expression, and position of the last token of each prompt, from
+            which the first word of the answer is read.
+        """
         tokenizer = self.prompts.tokenizer
         whole = self.prompts.ids("x", [self.tokens_per_keyframe] * keyframes)
-        head = whole[: len(whole) - len(self._tail("x"))]
-        yes, no = tokenizer.encode(ANSWER), tokenizer.encode(NO_ANSWER)
-        rows = [[(self._tail(e.text), yes if e.targets else no) for e in row] for row in expressions]
+        head = whole[: len(whole) - len(self._tail("x", None))]
+        rows = [[(self._tail(e.text, question), tokenizer.encode(answer_to(e))) for e in row] for row in expressions]
         prefix, count = len(head), len(rows[0])
         width = max(len(tail) + len(answer) for row in rows for tail, answer in row)
         length = prefix + count * width
@@ -120,7 +136,7 @@ class Packer:
         ids[:, :prefix] = torch.tensor(head)
         real = torch.zeros(len(rows), length, dtype=torch.bool)
         real[:, :prefix] = True
-        answer_at, answer_ids, seg_at = [], [], []
+        answer_at, answer_ids, seg_at, ends = [], [], [], []
         for b, row in enumerate(rows):
             for n, (tail, answer) in enumerate(row):
                 start = prefix + n * width
@@ -129,6 +145,7 @@ class Packer:
                 real[b, start : start + len(text)] = True
                 answer_at += [(b, start + len(tail) - 1 + i) for i in range(len(answer))]
                 answer_ids += answer
+                ends.append((b, n, start + len(tail) - 1))
                 if tokenizer.seg_id in answer:
                     seg_at.append((b, n, start + len(tail) + answer.index(tokenizer.seg_id)))
         segment = torch.cat((torch.full((prefix,), -1), torch.arange(count).repeat_interleave(width)))
@@ -137,5 +154,6 @@ class Packer:
         allowed = together & (index[None] <= index[:, None])
         mask = (allowed[None] & real[:, None, :]) | torch.eye(length, dtype=torch.bool)[None]
         positions = torch.cat((torch.arange(prefix), prefix + torch.arange(width).repeat(count)))
-        return Packed(ids, positions.expand(len(rows), -1), mask[:, None], torch.tensor(answer_at),
-                      torch.tensor(answer_ids), torch.tensor(seg_at).reshape(-1, 3), prefix)  # fmt: skip
+        packed = Packed(ids, positions.expand(len(rows), -1), mask[:, None], torch.tensor(answer_at),
+                        torch.tensor(answer_ids), torch.tensor(seg_at).reshape(-1, 3), prefix)  # fmt: skip
+        return packed, torch.tensor(ends)

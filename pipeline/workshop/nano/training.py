@@ -25,6 +25,7 @@ from pipeline.workshop.nano.encoder import EncoderProbe, encoder_step, initialis
 from pipeline.workshop.nano.language import LanguageTraining, initialise_grounder
 from pipeline.workshop.nano.loop import StageSettings, load_stage, steps_done, train_stage
 from pipeline.workshop.nano.plan import STAGES, Plan
+from pipeline.workshop.nano.presence import KIND_WEIGHTS, Asked, PresenceTraining, area_under_curve, name_more_often
 from pipeline.workshop.nano.prompting import PromptTraining
 from pipeline.workshop.nano.sentences import Packed, Packer, ReferringBatch, draw_batch
 from pipeline.workshop.nano.tokenizer import write_tokenizer
@@ -62,7 +63,7 @@ class NanoTraining:
         for stage in stages:
             LOG.info("stage %s", stage)
             getattr(self, f"train_{stage}")()
-        if all(self._is_finished(stage) for stage in ("following", "prompting")):
+        if all(self._is_finished(stage) for stage in ("following", "prompting", "presence")):
             self.write_checkpoint()
 
     def train_encoder(self) -> None:
@@ -211,10 +212,45 @@ class NanoTraining:
         settings = self._settings("prompting", plan.prompting_steps, 1e-3, decay_from=0.35)
         train_stage(settings, module, compute, validate=validate, validate_every=250, slower=slower)
 
+    def train_presence(self) -> None:
+        """Stage 3. Needs prompting."""
+        torch.manual_seed(11)
+        language, frozen = self._language(), self._language()
+        for part in (language, frozen):
+            load_stage(self._finished("prompting"), part, "language.")
+        module = PresenceTraining(language.grounder, frozen.grounder).to(self.device)
+        plan = self.plan
+
+        def batch(clips: int, count: int, seed: int, split: Split = "train") -> tuple[ReferringBatch, Asked]:
+            drawn = draw_batch(
+                clips, plan.presence_expressions, count, IMAGE_SIZE, seed=seed, split=split, device=self.device,
+                weights=KIND_WEIGHTS,
+            )  # fmt: skip
+            return drawn, Asked(self.packer, drawn.expressions, count, self.device)
+
+        def compute(step: int) -> tuple[Tensor, Mapping[str, float]]:
+            module.grounder.requires_grad_(requires_grad=step >= plan.presence_heads_alone)
+            drawn = batch(plan.presence_clips, keyframes_of_step(step), 9 * _SEED_SPACE + step)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                return module.ask(*drawn)[:2]
+
+        def validate() -> Mapping[str, float]:
+            drawn, asked = batch(plan.validation_clips, 5, 501, "test")
+            _, numbers, odds = module.ask(drawn, asked)
+            return {**numbers, "auc": area_under_curve(odds, asked.there)}
+
+        heads = dict.fromkeys(("patch_head", "motion_head", "target_head", "candidate_head"), 2.5)
+        slower = {**heads, "grounder.tower.vision_model.": 0.3}
+        settings = self._settings("presence", plan.presence_steps, 4e-4, decay_from=0.5)
+        train_stage(settings, module, compute, validate=validate, validate_every=500, slower=slower)
+
     def write_checkpoint(self) -> None:
-        """The language side and its decoder from prompting, everything else of SAM 2 from following."""
+        """The language side from presence, its decoder from prompting, everything else of SAM 2 from following."""
         language, segmenter = self._language(), Segmenter(self.config.grounding, has_original=True)
-        load_stage(self._finished("prompting"), language, "language.")
+        load_stage(self._finished("presence"), language.grounder, "grounder.")
+        clips, count = self.plan.validation_clips, self.plan.presence_expressions
+        drawn = draw_batch(clips, count, 5, IMAGE_SIZE, seed=10 * _SEED_SPACE, device=self.device, weights=KIND_WEIGHTS)
+        name_more_often(language, drawn, self.packer, 5)
         load_stage(self._finished("following"), segmenter, "segmenter.")
         assert segmenter.sam_mask_decoder_modified is not None
         copied = "decoder.segmenter.sam_mask_decoder_modified."

@@ -54,6 +54,8 @@ class ShapeExpression:
     text: str
     kind: str
     targets: tuple[int, ...]
+    near: tuple[int, ...] = ()
+    """Of kind ``none``: objects that the sentence describes but for one detail (motion, place, relation, count)."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _describe_clip(clip: _Clip, rng: random.Random) -> list[ShapeExpression]:
         for size in (None, clip.size[i])
     }
     found: list[ShapeExpression] = []
+    absent = random.Random(rng.random())
     # Sorted, because the order of a set that holds None differs from process to process.
     for noun in sorted(nouns, key=lambda n: [-1 if value is None else value for value in (n.colour, n.shape, n.size)]):
         matches = _matches(clip, noun)
@@ -178,7 +181,10 @@ def _describe_clip(clip: _Clip, rng: random.Random) -> list[ShapeExpression]:
             found += _by_motion(clip, noun, matches, rng)
             found += _by_side(clip, noun, matches, rng)
             found += _by_relation(clip, noun, matches, rng)
+            found += _absent_relation(clip, noun, matches, absent)
         found += _absent_motion(clip, noun, matches, rng)
+        found += _absent_count(noun, matches, absent)
+        found += _absent_side(clip, noun, matches, absent)
     found += _absent_looks(clip, rng)
     good = [e for e in found if all(_worth_asking(clip, target) for target in e.targets)]
     rng.shuffle(good)
@@ -286,4 +292,36 @@ def _absent_motion(clip: _Clip, noun: _Noun, matches: list[int], rng: random.Ran
     motion = rng.randrange(len(MOTIONS))
     if rng.random() > 0.35 or any(_does(clip, i, motion) is not False for i in matches):
         return []
-    return [ShapeExpression(f"the {noun.words(rng)} {rng.choice(_MOTION_PHRASES[motion])}", "none", ())]
+    text = f"the {noun.words(rng)} {rng.choice(_MOTION_PHRASES[motion])}"
+    return [ShapeExpression(text, "none", (), tuple(matches))]
+
+
+def _absent_count(noun: _Noun, matches: list[int], rng: random.Random) -> list[ShapeExpression]:
+    """More of a kind than there are."""
+    if noun.bare or not 1 <= len(matches) <= 2 or rng.random() > 0.25:
+        return []
+    how = "both" if len(matches) == 1 else "all three"
+    return [ShapeExpression(f"{how} {noun.words(rng, plural=True)}", "none", (), tuple(matches))]
+
+
+def _absent_side(clip: _Clip, noun: _Noun, matches: list[int], rng: random.Random) -> list[ShapeExpression]:
+    """Objects that are there, said to be on the side opposite to where each of them is throughout."""
+    side, (axis, sign) = rng.choice(list(_SIDES.items()))
+    far = [(clip.middle[i, axis] - 0.5) * sign > 0.15 for i in matches]
+    if not matches or noun.bare or rng.random() > 0.3 or not all(far):
+        return []
+    where = f"{'on' if axis == 0 else 'at'} the {side}"
+    return [ShapeExpression(f"the {noun.words(rng)} {where}", "none", (), tuple(matches))]
+
+
+def _absent_relation(clip: _Clip, noun: _Noun, matches: list[int], rng: random.Random) -> list[ShapeExpression]:
+    """Objects that are there, said to be on the wrong side of another one."""
+    anchor = rng.randrange(clip.count)
+    words, (axis, sign) = rng.choice(list(_RELATIONS.items()))
+    name = _Noun(clip.colour[anchor], clip.shape[anchor], None)
+    others = [i for i in matches if i != anchor]
+    wrong = [int(clip.ahead[i, anchor, axis]) * sign == -2 for i in others]
+    unclear = len(_matches(clip, name)) > 1 or clip.seen[anchor].mean() < 0.6
+    if rng.random() > 0.5 or unclear or not others or not all(wrong):
+        return []
+    return [ShapeExpression(f"the {noun.words(rng)} {words} the {name.words(rng)}", "none", (), tuple(others))]

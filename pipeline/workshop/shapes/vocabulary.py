@@ -41,7 +41,7 @@ _SENTENCES = """
 Please segment Sure No such object It is the a one ones shape shapes objects thing things both all two three that which
 and of to on in at side top bottom left right middle above below up down moves move moving upwards downwards goes go
 stops stop still stands stand stays stay enters enter leaves leave last late back forth comes come into out picture from
-does do not around
+does do not around Is there video Answer yes Yes or no
 """
 _PLURALS = (*(shape + "s" for shape in SHAPES if shape != "cross"), "crosses")
 WORDS = tuple(sorted({*COLOUR_NAMES, *SHAPES, *_PLURALS, *SIZE_NAMES, *_SENTENCES.split()}))

@@ -100,3 +100,12 @@ def test_blocks_of_a_file_do_not_commute(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(content)
     assert fingerprint(tmp_path / "one") != fingerprint(tmp_path / "other")
+
+
+def test_a_calibration_of_presence_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = fingerprint(tmp_path)
+    (tmp_path / "presence.json").write_text('{"weights": {"bias": 1}}')
+    assert fingerprint(tmp_path) == before
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    assert fingerprint(tmp_path) != before

@@ -141,7 +141,7 @@ def check(expression, scenes, owner):
         assert by_looks(scenes, words) == targets, expression
         return
     if expression.kind == "none" and not set(words) & {"that", "moving"}:
-        assert not by_looks(scenes, words), expression
+        check_absent(expression.text, scenes, owner)
         return
     if expression.kind == "position":
         matching = by_looks(scenes, words)
@@ -161,6 +161,32 @@ def check(expression, scenes, owner):
             assert sum(m > 0.2 for m in moved.values()) == 1, (expression, moved)
         else:
             assert all(m < 0.2 for m in moved.values()), (expression, moved)
+
+
+RELATIONS = {" to the left of ": (0, 1), " to the right of ": (0, -1), " above ": (1, 1), " below ": (1, -1)}
+
+
+def check_absent(text, scenes, owner):
+    """That nothing in the clip is what an absent sentence without a motion describes."""
+    words = words_of(text)
+    if words[0] in ("both", "all"):
+        assert len(by_looks(scenes, words)) < (2 if words[0] == "both" else 3), text
+        return
+    for relation, (axis, sign) in RELATIONS.items():
+        if relation in text:
+            described, anchor = (by_looks(scenes, words_of(part)) for part in text.split(relation))
+            (there,) = anchor
+            for k in described - anchor:
+                gap = (centres(owner, there) - centres(owner, k))[:, axis] * sign
+                assert np.isnan(gap).all() or np.nanmean(gap) < 0, text
+            return
+    if len(words) > 2 and words[-3] in ("on", "at"):
+        axis, sign = PLACES[words[-1]]
+        for k in by_looks(scenes, words):
+            path = centres(owner, k)[:, axis]
+            assert np.isnan(path).all() or (np.nanmean(path) - 0.5) * sign < 0, text
+        return
+    assert not by_looks(scenes, words), text
 
 
 def test_expressions_are_true_by_the_painted_masks():

@@ -4,7 +4,8 @@ import json
 import logging
 import re
 
-_PLAIN = re.compile(r"[^\s\"=\x00-\x1f\x7f]+")
+_PLAIN = re.compile(r"[!#-<>-~]+")
+"""Printable ASCII without quotation marks and equals signs."""
 
 _HARMLESS = "\t"
 _LINE_BREAKS = "\u2028\u2029"
@@ -30,8 +31,26 @@ class StructuredFormatter(logging.Formatter):
         return " ".join(f"{name}={_quoted(str(value))}" for name, value in fields.items() if value is not None)
 
 
+class TerminalFormatter(logging.Formatter):
+    """``WARNING pipeline.video: ...`` for people; names from manifests and videos cannot forge or restyle lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and an indented one for each line of a traceback."""
+        lines = [printable(f"{record.levelname} {record.name}: {record.getMessage()}")]
+        if record.exc_info:
+            lines += [f"    {printable(line)}" for line in self.formatException(record.exc_info).splitlines()]
+        return "\n".join(lines)
+
+
+def log_to_terminal(level: int = logging.WARNING) -> None:
+    """Send this process's log to standard error in that form, unless logging is set up already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(TerminalFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+
+
 def _quoted(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return value if _PLAIN.fullmatch(value) else printable(json.dumps(value, ensure_ascii=False))
 
 
 def log_structured(level: int = logging.INFO) -> None:

@@ -14,6 +14,7 @@ from pipeline.cli.options import Parser, parse
 from pipeline.cli.terminal import printable
 from pipeline.cli.verbs import VERBS, summary_of, verb_named
 from pipeline.errors import PipelineError, UsageError
+from pipeline.logs import log_to_terminal
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,7 +81,7 @@ def run_program(program: str, work: Callable[[], int]) -> int:
 
     An error raised on purpose becomes one line on standard error and the error's exit code.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_terminal()
     # sent by batch systems and `ray job stop`: ends a run as Ctrl-C does, with all that was done kept
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)

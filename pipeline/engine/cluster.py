@@ -13,10 +13,12 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.engine.start_errors import explain
 from pipeline.errors import PipelineError
 
-LONGEST_BASE = 30
-"""Characters of a temporary folder that leave room for Ray's names of sockets."""
+LONGEST_BASE = 24
+"""Bytes of a temporary folder's path that leave room for :data:`PREFIX` and Ray's names of sockets."""
+PREFIX = "sa2va-i-"
 
 
 def prepare(address: str | None = None) -> None:
@@ -50,21 +52,7 @@ def connect(address: str | None = None) -> bool:
         return True
     where = _resolve(address)
     if where == "local":
-        try:
-            with _own_handler_of_sigterm():
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    logging_level=logging.WARNING,
-                    _temp_dir=_private_folder(),
-                )
-        except Exception as error:  # Ray raises plain ones
-            reason = " ".join(str(error).split())[:300]
-            raise PipelineError(
-                f"Ray did not start on this machine ({reason}); it may be short of processor time, memory or space for "
-                "temporary files: free some and start the same command again; session_latest/logs in "
-                f"{os.environ.get('RAY_TMPDIR') or tempfile.gettempdir()} says more"
-            ) from error
+        _start_private()
         return False
     try:
         with _own_handler_of_sigterm():
@@ -85,6 +73,23 @@ def _own_handler_of_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
+def _start_private() -> None:
+    """Start a cluster of this machine's own. Raises PipelineError, which says what helps."""
+    import ray
+
+    folder = None
+    try:
+        folder = _private_folder()
+        with _own_handler_of_sigterm():
+            ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING, _temp_dir=folder)
+    except Exception as error:  # Ray raises plain ones
+        sessions = Path(folder) if folder else Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"  # noqa: S108
+        logs = next(sessions.glob("session_latest/logs"), None)
+        if logs is not None:
+            atexit.unregister(_remove)  # whoever reads the message will look for them
+        raise PipelineError(explain(error, str(logs) if logs else None)) from error
+
+
 def _private_folder() -> str | None:
     """A folder for a cluster of this machine's own that nobody else may enter: Ray opens its session's to everyone.
 
@@ -94,9 +99,13 @@ def _private_folder() -> str | None:
     if os.environ.get("RAY_TMPDIR"):
         return None
     base = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="sa2va-i-", dir=base if len(base) <= LONGEST_BASE else "/tmp")  # noqa: S108
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=PREFIX, dir=base if len(os.fsencode(base)) <= LONGEST_BASE else "/tmp")  # noqa: S108
+    atexit.register(_remove, folder)
     return folder
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def resources_of_nodes(without: Collection[str] = ()) -> list[dict[str, float]]:

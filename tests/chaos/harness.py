@@ -24,7 +24,7 @@ VICTIMS = ("ground", "segment", "write", "driver", "node", "merge")
 TITLES = {
     "ground": "MapBatches(Ground)",
     "segment": "MapBatches(Segment)",
-    "write": "MapBatches(_run_once)",
+    "write": "MapBatches(Write)",
     "merge": "ray::_merge",
 }
 PARTS = 4

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import Progress
-from pipeline.logs import StructuredFormatter
+from pipeline.logs import StructuredFormatter, TerminalFormatter
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,19 @@ def test_a_hostile_video_id_cannot_forge_a_line_of_progress():
     Progress(5, said.append).add(row | {"expressions": 1, "failed": 1, "frames_done": 0, "seconds": []})
     assert said[0].startswith("video v\\x1b]0;x\\x07\\n9/9 videos, 0 failed\\u2028: 1 expression(s) failed")
     assert all(line.isprintable() for line in said)
+
+
+HOSTILE = "v\x1b]0;x\x07\x9b2J\n9/9 videos, 0 failed\u2028\u202e"
+
+
+@pytest.mark.parametrize("formatter", [StructuredFormatter(), TerminalFormatter()])
+def test_a_hostile_name_cannot_forge_or_restyle_a_line_of_the_log(formatter):
+    failed = record("video %s", HOSTILE, video_id=HOSTILE)
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError as error:
+        failed.exc_info = (ValueError, error, error.__traceback__)
+    first, *more = formatter.format(failed).split("\n")
+    assert all(line.isprintable() for line in (first, *more))
+    assert all(line.startswith("    ") for line in more)
+    assert "ValueError" in "".join((first, *more))

@@ -5,6 +5,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -143,15 +144,16 @@ def _work(
         return place_on_fewer(config, _pools(), nodes, before=placement, given_up=given_up)
 
     rounds = Rounds(PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.say)
-    for task, row in rounds.run(output.expect(schedule.tasks)):
-        if row["withheld"]:
-            output.commit(failed_rows(task, row["error"]))
-        else:
-            output.committed(task.video_id)
-        parts_left[task.video_id] -= 1
-        completes = not parts_left[task.video_id]
-        progress.add(row, completes=completes)
-        metrics.add(row, left=len(todo) - progress.done, completes=completes)
+    with closing(rounds.run(output.expect(schedule.tasks))) as results:
+        for task, row in results:
+            if row["withheld"]:
+                output.commit(failed_rows(task, row["error"]))
+            else:
+                output.committed(task.video_id)
+            parts_left[task.video_id] -= 1
+            completes = not parts_left[task.video_id]
+            progress.add(row, completes=completes)
+            metrics.add(row, left=len(todo) - progress.done, completes=completes)
 
 
 def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:

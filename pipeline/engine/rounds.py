@@ -1,7 +1,8 @@
 """Rounds: what failed for reasons of a machine or a storage goes through the stages again, elsewhere or later."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 import pyarrow as pa
@@ -59,8 +60,8 @@ class Rounds:
         self._pending: dict[Key, VideoTask] = {}
         self._results = 0
 
-    def run(self, tasks: Sequence[VideoTask]) -> Iterator[Result]:
-        """Each task with its row of the last stage, in the order in which they are finished.
+    def run(self, tasks: Sequence[VideoTask]) -> Generator[Result, None, None]:
+        """Each task with its row of the last stage, in the order in which they are finished; to be closed.
 
         Rows with ``withheld`` set come last: failures that turned out to be the video's after all.
 
@@ -83,20 +84,20 @@ class Rounds:
     def _one_round(self, withheld: Withheld) -> Iterator[Result]:
         ray.get(self._ledger.begin_round.remote())
         tasks = self._to_table(list(self._pending.values()))
-        rows = run_graph(
+        graph = run_graph(
             self._stages, tasks, self._settings, self._placement, self._ledger, without=self._given_up.keys()
         )
-        for row in rows:
-            key = row["video_id"], row["expression_ids"][0]
-            task = self._pending[key]
-            if not row["withheld"]:
-                withheld.served(task)
-                yield self._result(task, row)
-                continue
-            withheld.add(task, row)
-            if row["error"].startswith(NODE) and self._report().is_stuck:
-                rows.close()
-                return
+        # closed whatever happens: left to the end of the process, Ray Data hangs in its shutdown
+        with closing(graph) as rows:
+            for row in rows:
+                task = self._pending[row["video_id"], row["expression_ids"][0]]
+                if not row["withheld"]:
+                    withheld.served(task)
+                    yield self._result(task, row)
+                    continue
+                withheld.add(task, row)
+                if row["error"].startswith(NODE) and self._report().is_stuck:
+                    return
 
     def _final(self, withheld: Withheld, report: NodeReport) -> Iterator[Result]:
         """Failures that are the video's after all."""

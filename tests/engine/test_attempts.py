@@ -1,9 +1,11 @@
 """Attempts of a video, counted by an actor; those on machines that were taken back do not count."""
 
+import types
+
 import pytest
 
 from pipeline.engine import attempts
-from pipeline.engine.attempts import AttemptLedger
+from pipeline.engine.attempts import AttemptLedger, Attempts
 
 KEY = ("segment", "v", "0")
 
@@ -64,3 +66,20 @@ def test_a_stage_whose_only_living_node_fails_is_stuck(ledger):
     assert counted.report().is_stuck
     counted.begin_round()
     assert not counted.report().unusable
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "message"),
+    [
+        (None, "WorkerDied: the segment worker died 3 times over this video; it was given up"),
+        (60.0, "WorkerDied: the segment worker died 3 times over this video; it was given up"),
+        (9.0, "VideoTimeoutError: segment took longer than 9 s (--video-timeout-s) 3 times over this video"),
+    ],
+)
+def test_a_video_that_is_given_up_says_why(monkeypatch, timeout_s, message):
+    context = types.SimpleNamespace(get_node_id=lambda: "a")
+    monkeypatch.setattr(attempts.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(attempts.ray, "get", lambda value: value)
+    begun = types.SimpleNamespace(remote=lambda *_: [9.1, 30.0, 12.0])
+    worker = Attempts(types.SimpleNamespace(begin=begun), "segment", 3, timeout_s=timeout_s)
+    assert worker.begin({"video_id": "v", "expression_ids": ["0"]}).startswith(message)

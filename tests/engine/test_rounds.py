@@ -116,6 +116,14 @@ def test_a_video_that_no_node_can_hold_fails_while_others_are_done(work):
     assert work(cluster) == (["a", "c"], {"b": FULL})
 
 
+def test_the_stages_are_ended_when_the_run_is(work):
+    """Whatever ends it: what is left open, Ray Data shuts down at the end of the process, and hangs."""
+    cluster = Cluster(({name: DENIED for name in "abcdefghij"}, FINE))
+    with pytest.raises(StorageUnavailableError) as raised:
+        work(cluster, "abcdefghijklm")
+    assert cluster.closed == 1, raised  # while the traceback still holds everything
+
+
 def test_a_storage_that_was_away_gets_a_second_round(work):
     assert work(Cluster(({"b": AWAY}, FINE), ({}, FINE))) == (["a", "c", "b"], {})
 
@@ -136,3 +144,14 @@ def test_one_forbidden_file_of_a_bucket_that_serves_is_a_failed_video(work):
 
 def test_a_dead_link_is_a_failed_video(work):
     assert work(Cluster(({"b": DEAD_LINK}, FINE))) == (["a", "c"], {"b": DEAD_LINK})
+
+
+def test_a_video_that_met_a_bad_node_twice_gets_another(work):
+    bad = NodeReport(unusable={"n1": FULL}, is_stuck=False)
+    cluster = Cluster(({"b": FULL}, FINE), ({"b": FULL}, bad), ({}, FINE))
+    assert work(cluster) == (["a", "c", "b"], {})
+
+
+def test_nothing_fails_while_no_video_at_all_was_done(work):
+    with pytest.raises(NodeError, match="no video can be done: NodeError: node h: disk full"):
+        work(Cluster(({"a": FULL, "b": AWAY}, FINE)), "ab")

@@ -118,7 +118,7 @@ def test_a_video_that_no_node_can_hold_fails_while_others_are_done(work):
 
 def test_the_stages_are_ended_when_the_run_is(work):
     """Whatever ends it: what is left open, Ray Data shuts down at the end of the process, and hangs."""
-    cluster = Cluster(({name: DENIED for name in "abcdefghij"}, FINE))
+    cluster = Cluster((dict.fromkeys("abcdefghij", DENIED), FINE))
     with pytest.raises(StorageUnavailableError) as raised:
         work(cluster, "abcdefghijklm")
     assert cluster.closed == 1, raised  # while the traceback still holds everything

@@ -53,6 +53,7 @@ def bucket(rclone_server, tmp_path: Path, monkeypatch):  # noqa: F811
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_an_outage_ends_the_run_with_3_and_the_next_start_completes_it(bucket, untrained: Path, tmp_path: Path) -> None:
     proxy, manifest = bucket

@@ -8,6 +8,7 @@ from tests.chaos.harness import VICTIMS
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_killed_runs_end_with_the_rows_of_an_undisturbed_one(tmp_path: Path) -> None:
     from tests.chaos.harness import Chaos

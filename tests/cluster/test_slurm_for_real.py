@@ -9,7 +9,7 @@ import pytest
 from cluster_files import ROOT, SLURM
 from slurm_cluster import SlurmCluster, missing_programs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 NODES = 4
 WITHIN_S = 400

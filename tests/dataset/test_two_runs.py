@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 VIDEOS = 12
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 def start(arguments: list[str], output: Path, log: Path, *prefix: str) -> subprocess.Popen:

@@ -19,7 +19,7 @@ from pipeline.schema import VideoTask
 from pipeline.stages.ground import Ground
 from pipeline.stages.rows import GroundedVideo
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import tests
 
 

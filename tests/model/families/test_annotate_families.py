@@ -8,7 +8,7 @@ from pipeline.schema import MASKS_SCHEMA
 from tests.conftest import run_job
 from tests.golden.variants import make_variant
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize("variant", ["qwen3_vl", "qwen2_5_vl", "internvl3"])

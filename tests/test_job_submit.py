@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -53,8 +54,10 @@ def _submit(environment: dict[str, str], *entrypoint: str) -> subprocess.Complet
     command = [str(RAY), "job", "submit", "--working-dir", str(ROOT), "--", *entrypoint]
     for _ in range(12):  # the head takes a while until it accepts jobs
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=420, cwd=ROOT)
-        if "Failed to connect" not in result.stdout + result.stderr:
+        said = result.stdout + result.stderr
+        if "Failed to connect" not in said and "No available agent" not in said:
             return result
+        time.sleep(3)
     return result
 
 

@@ -66,14 +66,14 @@ def test_rayjob_runs_the_cluster_of_raycluster():
 
 
 def test_rayjob_gives_options_that_annotate_understands():
-    from jobs.annotate import _parser
+    from pipeline.cli.annotate import Options
+    from pipeline.cli.options import parse
 
     program, *options = load(RAYJOB)["spec"]["entrypoint"].split()[1:]
     assert program == "/app/jobs/annotate.py"
-    chosen = vars(_parser().parse_args(options))
-    assert chosen["ground_on"] == "A100"
-    assert chosen["segment_on"] == "L4"
-    assert chosen["placement_timeout_s"] >= 300  # GPU nodes need minutes to come
+    chosen = parse(Options, options, prog="annotate", description="")
+    assert (chosen.ground_on, chosen.segment_on) == ("A100", "L4")
+    assert chosen.placement_timeout_s >= 300  # GPU nodes need minutes to come
 
 
 def test_rays_autoscaler_reads_types_and_bounds_of_the_workers():

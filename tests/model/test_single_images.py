@@ -122,7 +122,7 @@ def test_objects_first_keeps_the_first_only(objects, count, untrained, image, tm
     config = RunConfig(
         manifest="m", model=str(untrained), output=str(tmp_path), objects=objects, max_objects_per_expression=3
     )
-    stage = Ground(WorkerSettings(config=config, model=pin_model(config.model)), None)
+    stage = Ground(WorkerSettings(config=config, model=pin_model(config.model)))
     try:
         assert stage.grounder.max_objects == 3
         monkeypatch.setattr(stage.grounder, "ground", Two(stage.grounder.ground))

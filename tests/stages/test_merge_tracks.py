@@ -17,9 +17,10 @@ from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import UsageError
 from pipeline.model.checkpoint.locate import pin_model
 from pipeline.schema import Expression, VideoTask
-from pipeline.stages.rows import GROUNDED_SCHEMA, GroundedVideo, grounded_row
+from pipeline.stages.rows import GroundedVideo, grounded_row
 from pipeline.stages.segment import Segment
 from pipeline.stages.write import Write
+from pipeline.workshop.nano.untrained import write_untrained
 from tests.conftest import run_job
 
 
@@ -27,13 +28,14 @@ def config(**settings: object) -> RunConfig:
     return RunConfig(**{"manifest": "m", "model": "nano", "output": "o", **settings})
 
 
-def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | None) -> Path:
+def segment(clips: Path, output: Path, merge_tracks: float | None) -> Path:
     """Three expressions, the second one's prompt nearly that of the first, through Segment and Write."""
     torch.set_num_threads(1)
+    untrained = write_untrained(output / "model", seed=3)  # whose random masks differ enough
     settings = WorkerSettings(
         config=config(model=str(untrained), merge_tracks=merge_tracks, num_keyframes=3), model=pin_model(str(untrained))
     )
-    stage = Segment(settings, None)
+    stage = Segment(settings)
     width = stage.segmenter.config.d_model
     prompts = np.random.default_rng(0).normal(size=(4, 1, width)).astype(np.float32)[[2, 2, 1]]
     prompts[1] *= 1.02
@@ -48,22 +50,23 @@ def segment(untrained: Path, clips: Path, output: Path, merge_tracks: float | No
         notes=[None] * 3,
     )
     try:
-        segmented = stage(pa.Table.from_pylist([grounded_row(video)], schema=GROUNDED_SCHEMA))
+        segmented = stage.process(grounded_row(video))
     finally:
         stage.close()
     (output / "masks").mkdir(parents=True)
-    written = Write(replace(settings, writer=DatasetWriter(str(output))), None)(segmented)
-    assert written.column("fatal").to_pylist() == [None]
+    rows = pa.scalar(segmented["rows"], pa.large_binary())
+    written = Write(replace(settings, writer=DatasetWriter(str(output)))).process({**segmented, "rows": rows})
+    assert written.get("fatal") is None
     return output / video_file("clip")
 
 
-def test_the_file_says_which_rows_share_a_track(untrained: Path, clips: Path, tmp_path: Path) -> None:
-    merged = segment(untrained, clips, tmp_path / "merged", 0.5)
+def test_the_file_says_which_rows_share_a_track(clips: Path, tmp_path: Path) -> None:
+    merged = segment(clips, tmp_path / "merged", 0.5)
     assert notes_from_metadata(pq.read_schema(merged).metadata)["clip"].shared["e1", 0] == ("e0", 0)
     masks: pa.ChunkedArray = pq.read_table(merged).column("masks")
     assert masks[0] == masks[1]
     assert any(masks[0].as_py())
-    apart = segment(untrained, clips, tmp_path / "apart", None)
+    apart = segment(clips, tmp_path / "apart", None)
     assert notes_from_metadata(pq.read_schema(apart).metadata)["clip"].shared == {}
     alone = pq.read_table(apart).column("masks")
     assert alone[0] == masks[0], "the first of those that share keeps its own masks"

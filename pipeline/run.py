@@ -70,7 +70,7 @@ def annotate(
     config: RunConfig,
     *,
     address: str | None = None,
-    say: Callable[[str], None] = log.info,
+    report_line: Callable[[str], None] = log.info,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunSummary:
     """Annotate every (video, expression) of the manifest that the output does not hold yet.
@@ -78,8 +78,8 @@ def annotate(
     Args:
         config: The run.
         address: Of a Ray cluster; see :func:`pipeline.engine.cluster.connect`.
-        say: Gets lines about what happens.
-        on_progress: Gets the progress after every video; without it, lines about it go to ``say``.
+        report_line: Gets lines about what happens.
+        on_progress: Gets the progress after every video; without it, lines about it go to ``report_line``.
 
     Raises:
         UsageError: Manifest, configuration or output do not fit.
@@ -95,12 +95,14 @@ def annotate(
     calibration = None if config.calibration is None else _calibration(config.calibration)
     description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
     if _WORKING_DIR_COPY in absolute(config.output):
-        say(f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output")
+        report_line(
+            f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output"
+        )
     with OutputDirectory(config.output) as output:
         output.begin(identity=identity, description=description, parts=config.parts or number_of_parts(len(tasks)))
         todo = output.remaining(tasks, retry_failed=config.retry_failed)
-        say(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
-        progress = Progress(len(todo), say, on_update=on_progress)
+        report_line(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
+        progress = Progress(len(todo), report_line, on_update=on_progress)
         if todo:
             may_grow = cluster.connect(address)
             placement = place_within(
@@ -109,10 +111,10 @@ def annotate(
                 _pools(),
                 cluster.resources_of_nodes,
                 request=cluster.request_resources,
-                report=say,
+                report=report_line,
             )
-            say(str(placement))
-            fetch_on_nodes(model, model_fingerprint, only_gpus=placement.only_gpus, say=say)
+            report_line(str(placement))
+            fetch_on_nodes(model, model_fingerprint, only_gpus=placement.only_gpus, report_line=report_line)
             settings = WorkerSettings(
                 config=config,
                 model=model,
@@ -124,7 +126,7 @@ def annotate(
             _work(todo, settings, placement, output, progress)
         seconds = time.monotonic() - started
         counts = output.finish(_summary(progress, seconds), idle=not todo)
-    say(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
+    report_line(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
     return RunSummary(counts, progress.done, progress.frames, seconds)
 
 
@@ -134,8 +136,8 @@ def _work(
     """All of ``todo`` through the stages and into ``output``."""
     config, metrics = settings.config, RunMetrics()
     schedule = _schedule(todo, config, placement)
-    if schedule.whole:
-        progress.say(f"{len(schedule.whole)} long videos are annotated in parts")
+    if schedule.split:
+        progress.report_line(f"{len(schedule.split)} long videos are annotated in parts")
     parts_left = Counter(task.video_id for task in schedule.tasks)
     output.merge_by(merge_on_cluster(output.merger))
 
@@ -143,7 +145,9 @@ def _work(
         nodes = cluster.resources_of_nodes(given_up)
         return place_on_fewer(config, _pools(), nodes, before=placement, given_up=given_up)
 
-    rounds = Rounds(PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.say)
+    rounds = Rounds(
+        PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.report_line
+    )
     with closing(rounds.run(output.expect(schedule.tasks))) as results:
         for task, row in results:
             if row["withheld"]:
@@ -211,8 +215,8 @@ def _schedule(todo: list[VideoTask], config: RunConfig, placement: Placement) ->
         split = "off"  # objects are compared across all expressions of a video
     many = segmenters > 1
     frames = count_frames(todo, config) if many else [None] * len(todo)
-    made = make_schedule(todo, frames, segmenters=segmenters, split=split)
-    return made if many or made.whole else Schedule(tasks=todo, whole={})
+    schedule = make_schedule(todo, frames, segmenters=segmenters, split=split)
+    return schedule if many or schedule.split else Schedule(tasks=todo, split=frozenset())
 
 
 def versions() -> dict[str, str]:

@@ -63,7 +63,9 @@ def run(options: Options) -> int:
             print_line(line)
         return 0
     with open_display() as display:
-        counts = annotate(config, address=options.address, say=display.say, on_progress=display.on_progress).counts
+        counts = annotate(
+            config, address=options.address, report_line=display.report_line, on_progress=display.on_progress
+        ).counts
     print_line(
         f"{config.output}: {counts.rows} rows for {counts.expressions} expressions of {counts.videos} videos "
         f"({counts.ok} ok, {counts.no_object} without an object, {counts.failed} failed)"

@@ -46,7 +46,7 @@ def run(options: Options) -> int:
     manifest = copy_clips(folder / "clips")
     config = RunConfig(manifest=str(manifest), model="nano", output=str(dataset))
     with open_display() as display:
-        summary = annotate(config, address="local", say=display.say, on_progress=display.on_progress)
+        summary = annotate(config, address="local", report_line=display.report_line, on_progress=display.on_progress)
     rows = sorted(MaskDataset(str(dataset)).iter_rows(), key=lambda row: (row["video_id"], row["expression_id"]))
     _print_table(rows)
     with find_video_frames(read_run(str(dataset))) as video_frames:

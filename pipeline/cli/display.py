@@ -27,7 +27,7 @@ class PlainDisplay:
     on_progress: "Callable[[Progress], None] | None" = None
     """Nothing: progress comes as lines every few seconds."""
 
-    def say(self, line: str) -> None:
+    def report_line(self, line: str) -> None:
         """Print a line."""
         print_line(line)
 
@@ -62,7 +62,7 @@ class LiveDisplay:
         )
         self._task = self._bar.add_task("starting workers", total=None)
 
-    def say(self, line: str) -> None:
+    def report_line(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(printable(line), markup=False, soft_wrap=True)
 

@@ -31,7 +31,7 @@ def _fetch(model: PinnedModel) -> tuple[str, str]:
     return str(directory), fingerprint(directory)
 
 
-def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: Callable[[str], None]) -> None:
+def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, report_line: Callable[[str], None]) -> None:
     """Have every other node fetch the model, and check that it is the same as on this one.
 
     A node that is lost meanwhile is left out: workers run elsewhere, and a node that joins later fetches for itself.
@@ -40,7 +40,7 @@ def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: C
         model: What to fetch; this node has it.
         expected: Its fingerprint.
         only_gpus: Leave out nodes without GPUs, where no worker will run.
-        say: Gets a line if there are other nodes, and one for each that is lost.
+        report_line: Gets a line if there are other nodes, and one for each that is lost.
 
     Raises:
         PipelineError: A node cannot fetch it, or has another model at that place; names the node.
@@ -49,7 +49,7 @@ def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: C
     nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
     nodes = [node for node in nodes if node["Resources"].get("GPU") or not only_gpus]
     if nodes:
-        say(f"fetching {model} on {len(nodes)} more nodes, where it is not there yet")
+        report_line(f"fetching {model} on {len(nodes)} more nodes, where it is not there yet")
     offline = os.environ.get("HF_HUB_OFFLINE", "0")
     waiting = [(node, _fetch_on(node["NodeID"], model, offline)) for node in nodes]
     for node, reference in waiting:
@@ -59,7 +59,7 @@ def fetch_on_nodes(model: PinnedModel, expected: str, *, only_gpus: bool, say: C
         except LOST as error:
             if not _is_lost(node["NodeID"]):
                 raise PipelineError(f"on node {host}: the model cannot be fetched ({type(error).__name__})") from error
-            say(f"node {host} was lost while it fetched the model; the run goes on without it")
+            report_line(f"node {host} was lost while it fetched the model; the run goes on without it")
             continue
         if found != expected:
             raise CheckpointError(f"{model}: node {host} holds another model at that place than this node")

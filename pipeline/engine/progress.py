@@ -17,14 +17,14 @@ class Progress:
 
     Attributes:
         videos: Number of videos to be done in this run.
-        say: Gets lines of text.
+        report_line: Gets lines of text.
         every_s: Seconds between lines.
         on_update: Gets this object after every video, instead of the lines; a progress bar for example.
         seconds: Time of all workers of each stage.
     """
 
     videos: int
-    say: Callable[[str], None]
+    report_line: Callable[[str], None]
     every_s: float = 5.0
     on_update: Callable[["Progress"], None] | None = None
     done: int = 0
@@ -44,7 +44,9 @@ class Progress:
         self.frames += row["frames_done"] * completes  # a video's parts have the same frames
         self.seconds.update(dict(row["seconds"]))
         if row["error"]:
-            self.say(printable(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}"))
+            self.report_line(
+                printable(f"video {row['video_id']}: {row['failed']} expression(s) failed: {row['error']}")
+            )
         now = time.monotonic()
         if self._first is None:
             self._first = now
@@ -52,7 +54,7 @@ class Progress:
             self.on_update(self)
         elif now - self._said >= self.every_s or self.done == self.videos:
             self._said = now
-            self.say(f"{self.done}/{self.videos} videos, {self.summary(now)}")
+            self.report_line(f"{self.done}/{self.videos} videos, {self.summary(now)}")
 
     def summary(self, now: float | None = None) -> str:
         """Frames per second, failures and time left, as text."""

@@ -25,11 +25,11 @@ class Schedule:
 
     Attributes:
         tasks: Videos and parts of videos, those that take longest first.
-        whole: Of every video that is not one task: the expressions that are committed together.
+        split: Ids of the videos that are handed out in parts.
     """
 
     tasks: list[VideoTask]
-    whole: dict[str, tuple[str, ...]]
+    split: frozenset[str]
 
 
 def work_of(frames: int, expressions: int) -> float:
@@ -66,14 +66,14 @@ def make_schedule(
 
     Args:
         tasks: One per video.
-        frames: Of each; none where it is not known, which counts as the median of the others.
+        frames: Frames of each task; ``None`` where unknown, which counts as the median of the others.
         segmenters: Workers that propagate.
         split: ``auto``, ``off``, or the largest number of expressions of a part.
     """
     usual = max(1, round(median([count for count in frames if count is not None] or [1])))
     lengths = [usual if count is None else count for count in frames]
     average = sum(work_of(n, len(t.expressions)) for n, t in zip(lengths, tasks, strict=True)) / max(1, segmenters)
-    whole: dict[str, tuple[str, ...]] = {}
+    split_videos: set[str] = set()
     weighed: list[tuple[float, VideoTask]] = []
     for task, length, known in zip(tasks, lengths, frames, strict=True):
         count = len(task.expressions)
@@ -82,10 +82,10 @@ def make_schedule(
         else:
             parts = number_of_parts(length, count, average) if split == "auto" and known is not None else 1
         if parts > 1:
-            whole[task.video_id] = tuple(item.expression_id for item in task.expressions)
+            split_videos.add(task.video_id)
         weighed += [(work_of(length, len(part.expressions)), part) for part in _parts(task, parts)]
     weighed.sort(key=lambda pair: pair[0], reverse=True)
-    return Schedule(tasks=[task for _, task in weighed], whole=whole)
+    return Schedule(tasks=[task for _, task in weighed], split=frozenset(split_videos))
 
 
 def _parts(task: VideoTask, parts: int) -> list[VideoTask]:

@@ -17,8 +17,8 @@ PROGRAM = """
 from pipeline.cli.display import open_display
 from pipeline.engine.progress import Progress
 with open_display() as display:
-    progress = Progress(2, display.say, on_update=display.on_progress)
-    display.say("2 videos in the manifest")
+    progress = Progress(2, display.report_line, on_update=display.on_progress)
+    display.report_line("2 videos in the manifest")
     row = dict(video_id="a", expressions=3, failed=0, frames_done=20, seconds=[], error=None)
     for row in (row, row | dict(video_id="b\\x1b[2J", failed=1, error="VideoError: b.mp4: [red]gone[/red]")):
         progress.add(row)
@@ -67,7 +67,7 @@ def test_a_pipe_gets_lines_with_the_same_numbers(capsys) -> None:
     display = open_display()
     assert isinstance(display, PlainDisplay)
     with display:
-        progress = Progress(1, display.say, on_update=display.on_progress)
+        progress = Progress(1, display.report_line, on_update=display.on_progress)
         row = {"video_id": "a", "expressions": 1, "failed": 0, "frames_done": 9, "error": None}
         progress.add(row | {"seconds": []})
     (line,) = capsys.readouterr().out.splitlines()
@@ -82,6 +82,6 @@ def test_the_bar_goes_away_when_a_run_fails() -> None:
         with display:
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        display.say("after")
+        display.report_line("after")
     assert written.getvalue().endswith("after\n")
     assert "\x1b[?25h" in written.getvalue()  # the cursor is shown again

@@ -29,7 +29,7 @@ def test_the_run_goes_on_without_it(untrained, tmp_path, monkeypatch):
         model = pin_model(f"local://{tmp_path / 'source'}")
         expected = fingerprint(fetch_model(model))
         said: list[str] = []
-        fetch_on_nodes(model, expected, only_gpus=False, say=said.append)
+        fetch_on_nodes(model, expected, only_gpus=False, report_line=said.append)
         # once more from the start, and held up by another process that seems to be fetching
         for folder in (tmp_path / "cache-1" / "models").glob("*/"):
             shutil.rmtree(folder)
@@ -38,7 +38,7 @@ def test_the_run_goes_on_without_it(untrained, tmp_path, monkeypatch):
         (lock,) = (tmp_path / "cache-1" / "models").glob("*.lock")
         with lock.open("a") as held, ThreadPoolExecutor(max_workers=1) as other:
             fcntl.flock(held, fcntl.LOCK_EX)
-            fetching = other.submit(fetch_on_nodes, model, expected, only_gpus=False, say=said.append)
+            fetching = other.submit(fetch_on_nodes, model, expected, only_gpus=False, report_line=said.append)
             time.sleep(15)
             assert not fetching.done()
             cluster.remove_node(doomed, allow_graceful=False)

@@ -60,7 +60,7 @@ def test_work_moves_to_another_node_or_ends_the_run(two_nodes, clips, untrained,
     lines: list[str] = []
     output = tmp_path / "one" / "out"
     output.parent.mkdir()
-    summary = run.annotate(RunConfig(output=str(output), **config), say=lines.append)
+    summary = run.annotate(RunConfig(output=str(output), **config), report_line=lines.append)
     assert (summary.counts.failed, summary.counts.videos) == (0, 3)
     assert set(pq.read_table(output / "masks", columns=["status"])["status"].to_pylist()) == {"ok"}
     assert [line for line in lines if "not used any more: NodeError: node" in line], lines
@@ -69,5 +69,5 @@ def test_work_moves_to_another_node_or_ends_the_run(two_nodes, clips, untrained,
     output.parent.mkdir()
     (output.parent / "all").touch()
     with pytest.raises(NodeError, match=r"no node is left that can work: .*no space left on device"):
-        run.annotate(RunConfig(output=str(output), **config), say=lines.append)
+        run.annotate(RunConfig(output=str(output), **config), report_line=lines.append)
     assert not list((output / "masks").glob("*.parquet"))

@@ -43,7 +43,8 @@ def test_a_stage_is_one_class_and_one_entry(clips: Path, untrained: Path, tmp_pa
     lines: list[str] = []
     output = tmp_path / "out"
     run.annotate(
-        RunConfig(manifest=str(clips / "manifest.jsonl"), model=str(untrained), output=str(output)), say=lines.append
+        RunConfig(manifest=str(clips / "manifest.jsonl"), model=str(untrained), output=str(output)),
+        report_line=lines.append,
     )
     answers = pq.read_table(output / "masks", columns=["answer"])["answer"].to_pylist()
     assert set(answers) == {"SURE, [SEG].<|IM_END|>"}

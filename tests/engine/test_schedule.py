@@ -21,7 +21,7 @@ def test_what_takes_longest_starts_first():
     tasks = [video("short", 9), video("long", 2), video("longest", 9)]
     made = make_schedule(tasks, [10, 300, 300], segmenters=2, split="off")
     assert [task.video_id for task in made.tasks] == ["longest", "long", "short"]
-    assert made.whole == {}
+    assert made.split == frozenset()
 
 
 def test_unknown_lengths_are_ordered_by_expressions():
@@ -33,7 +33,7 @@ def test_unknown_lengths_are_ordered_by_expressions():
 def test_a_video_that_would_keep_one_worker_busy_at_the_end_is_split():
     tasks = [video("giant", 40), *(video(f"v{i}", 4) for i in range(30))]
     made = make_schedule(tasks, [5000, *[100] * 30], segmenters=8, split="auto")
-    assert set(made.whole) == {"giant"}
+    assert made.split == {"giant"}
     assert expressions_of(made.tasks, "giant") == [str(i) for i in range(40)]
     parts = [len(task.expressions) for task in made.tasks if task.video_id == "giant"]
     assert len(parts) > 4
@@ -42,20 +42,20 @@ def test_a_video_that_would_keep_one_worker_busy_at_the_end_is_split():
 
 
 def test_small_runs_and_even_loads_are_never_split():
-    assert make_schedule([video("a", 10)], [80], segmenters=8, split="auto").whole == {}
+    assert make_schedule([video("a", 10)], [80], segmenters=8, split="auto").split == frozenset()
     tasks = [video(f"v{i}", 16) for i in range(200)]
-    assert make_schedule(tasks, [80] * 200, segmenters=8, split="auto").whole == {}
+    assert make_schedule(tasks, [80] * 200, segmenters=8, split="auto").split == frozenset()
 
 
 def test_unknown_lengths_are_not_split_by_guess():
     tasks = [video("unknown", 100), *(video(f"v{i}", 1) for i in range(9))]
-    assert make_schedule(tasks, [None, *[5000] * 9], segmenters=8, split="auto").whole == {}
+    assert make_schedule(tasks, [None, *[5000] * 9], segmenters=8, split="auto").split == frozenset()
 
 
 def test_a_bound_holds_for_every_video():
     made = make_schedule([video("a", 7), video("b", 3)], [None, None], segmenters=1, split=3)
     assert sorted(len(task.expressions) for task in made.tasks) == [2, 2, 3, 3]
-    assert made.whole == {"a": tuple("0123456")}
+    assert made.split == {"a"}
 
 
 @pytest.mark.parametrize(("average", "parts"), [(1e9, 1), (62_500 * 4, 1), (62_500 * 2, 2), (1, 3), (0, 1)])

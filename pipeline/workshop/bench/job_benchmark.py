@@ -89,7 +89,7 @@ def _job(settings: JobBenchSettings, manifest: Path, output: Path) -> tuple[floa
     from pipeline.run import annotate
 
     config = RunConfig(manifest=str(manifest), model=str(settings.model), output=str(output), grounders=1, segmenters=1)
-    annotate(config, say=settings.say)
+    annotate(config, report_line=settings.say)
     timings = json.loads((output / "run.json").read_text(encoding="utf-8"))["timings"]
     written = sorted(path.stat().st_mtime for path in (output / "masks").glob("*.parquet"))
     rate = (len(written) - 1) / (written[-1] - written[0])

@@ -39,10 +39,10 @@ def test_every_node_has_the_model_before_workers_start(nodes, untrained, tmp_pat
     model = pin_model(f"local://{source}")
     expected = fingerprint(fetch_model(model))
     said: list[str] = []
-    fetch_on_nodes(model, expected, only_gpus=True, say=said.append)
+    fetch_on_nodes(model, expected, only_gpus=True, report_line=said.append)
     assert not said  # no node has a GPU
     assert not (tmp_path / "cache-1").exists()
-    fetch_on_nodes(model, expected, only_gpus=False, say=said.append)
+    fetch_on_nodes(model, expected, only_gpus=False, report_line=said.append)
     assert len(said) == 1
     (copy,) = (tmp_path / "cache-1" / "models").glob("*/model.safetensors")
     assert fingerprint(copy.parent) == expected
@@ -56,8 +56,8 @@ def test_every_node_has_the_model_before_workers_start(nodes, untrained, tmp_pat
     assert Path(ray.get(on_second.remote())) == copy.parent
 
     with pytest.raises(PipelineError, match="holds another model"):
-        fetch_on_nodes(model, "another", only_gpus=False, say=said.append)
+        fetch_on_nodes(model, "another", only_gpus=False, report_line=said.append)
     shutil.rmtree(tmp_path / "cache-1")
     shutil.rmtree(source)
     with pytest.raises(PipelineError, match=r"on node .*no such file"):
-        fetch_on_nodes(model, expected, only_gpus=False, say=said.append)
+        fetch_on_nodes(model, expected, only_gpus=False, report_line=said.append)

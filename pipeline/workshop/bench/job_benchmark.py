@@ -89,8 +89,8 @@ def _job(settings: JobBenchSettings, manifest: Path, output: Path) -> tuple[floa
     from pipeline.run import annotate
 
     config = RunConfig(manifest=str(manifest), model=str(settings.model), output=str(output), grounders=1, segmenters=1)
-    annotate(config, report_line=settings.say)
+    committed: list[float] = []
+    annotate(config, report_line=settings.say, on_progress=lambda _: committed.append(time.perf_counter()))
     timings = json.loads((output / "run.json").read_text(encoding="utf-8"))["timings"]
-    written = sorted(path.stat().st_mtime for path in (output / "masks").glob("*.parquet"))
-    rate = (len(written) - 1) / (written[-1] - written[0])
-    return rate, {stage: timings[f"{stage}_seconds"] / len(written) * rate for stage in ("ground", "segment")}
+    rate = (len(committed) - 1) / (committed[-1] - committed[0])
+    return rate, {stage: timings[f"{stage}_seconds"] / len(committed) * rate for stage in ("ground", "segment")}

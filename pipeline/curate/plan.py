@@ -1,18 +1,21 @@
 """Selecting from a whole dataset, video by video, before anything is written."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from pipeline.curate.change import reject
+from pipeline.curate.review import Pick, ReviewPicker, RowId
 from pipeline.curate.rules import Rules
-from pipeline.curate.select import REASONS, select
+from pipeline.curate.select import NOT_PICKED, REASONS, select
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts
+from pipeline.dataset.videos import count_rows, iter_videos
 from pipeline.errors import UsageError
-from pipeline.schema import MASKS_SCHEMA
+
+_FACTS = ["video_id", "expression_id", "object_id", "expression", "status", "score", "presence"]
 
 
 @dataclass(frozen=True)
@@ -31,29 +34,77 @@ class Selection:
     """Rows that are in the dataset and did not read back."""
     rejected: int = 0
     """Expressions whose presence was too low; their rows count as without an object."""
+    picks: list[Pick] = field(default_factory=list)
+    """With ``for_review``: the rows kept, the one most worth a look first."""
 
 
-def choose(dataset: MaskDataset, rules: Rules) -> Selection:
-    """Select from every video of a dataset; the ids of its videos and of kept rows is all that is held."""
-    rows_of: Counter[str] = Counter()
-    for batch in dataset.iter_row_batches(columns=["video_id"]):
-        rows_of.update(batch.column("video_id").to_pylist())
+def choose(dataset: MaskDataset, rules: Rules, *, other_iou: Mapping[RowId, float] | None = None) -> Selection:
+    """Select from every video of a dataset; the ids of its videos and of kept rows is all that is held.
+
+    Args:
+        dataset: The dataset.
+        rules: What to keep.
+        other_iou: For ``for_review``: IoU of rows with the masks of another run, where the two differ.
+    """
+    rows_of = count_rows(dataset)
+    picker = None
+    if rules.for_review is not None:
+        picker = ReviewPicker(rules.for_review, threshold=rules.reject_below, other_iou=other_iou)
     kept, dropped = dict[str, list[int]](), Counter[str]()
-    splits = {split: {"videos": 0, "rows": 0} for split in rules.splits}
+    places: dict[RowId, int] = {}
     read = rejected = 0
-    for video_id, rows in videos_of(dataset, rows_of):
+    for video_id, rows in iter_videos(dataset, rows_of):
         read += rows.num_rows
-        rows, count = reject(rows, rules.reject_below)
+        rows, count = reject(rows, rules.rejects_below)
         rejected += count
         chosen, why = select(rows, rules)
         dropped += why
         if chosen:
             kept[video_id] = chosen
-            split = splits[rules.split_of(video_id)]
-            split["videos"] += 1
-            split["rows"] += len(chosen)
+        if picker is not None:
+            places |= _consider(rows, chosen, picker)
+    picks = picker.picked() if picker is not None else []
+    if picker is not None:
+        rows_before = sum(map(len, kept.values()))
+        kept = _only(picks, places)
+        dropped[NOT_PICKED] += rows_before - len(picks)
     unreadable = sum(rows_of.values()) - read
-    return Selection(rows_of, kept, {reason: dropped[reason] for reason in REASONS}, splits, unreadable, rejected)
+    return Selection(
+        rows_of=rows_of,
+        kept=kept,
+        dropped={reason: dropped[reason] for reason in REASONS},
+        splits=_splits(kept, rules),
+        unreadable=unreadable,
+        rejected=rejected,
+        picks=picks,
+    )
+
+
+def _consider(rows: pa.Table, chosen: list[int], picker: ReviewPicker) -> dict[RowId, int]:
+    """Show the rows kept of one video to the picker; returns where in the video each of them is."""
+    found = {}
+    facts = rows.select(_FACTS).to_pylist()
+    for index in chosen:
+        picker.add(facts[index])
+        found[facts[index]["video_id"], facts[index]["expression_id"], facts[index]["object_id"]] = index
+    return found
+
+
+def _only(picks: list[Pick], places: Mapping[RowId, int]) -> dict[str, list[int]]:
+    kept: dict[str, list[int]] = {}
+    for pick in picks:
+        index = places[pick.video_id, pick.expression_id, pick.object_id]
+        kept.setdefault(pick.video_id, []).append(index)
+    return {video_id: sorted(indices) for video_id, indices in kept.items()}
+
+
+def _splits(kept: Mapping[str, list[int]], rules: Rules) -> dict[str, dict[str, int]]:
+    splits = {split: {"videos": 0, "rows": 0} for split in rules.splits}
+    for video_id, indices in kept.items():
+        counts = splits[rules.split_of(video_id)]
+        counts["videos"] += 1
+        counts["rows"] += len(indices)
+    return splits
 
 
 def check_not_empty(chosen: Selection, before: Counts) -> None:
@@ -70,24 +121,3 @@ def check_not_empty(chosen: Selection, before: Counts) -> None:
             raise UsageError(
                 f"none of {len(chosen.kept)} videos falls into {split}; take another --val-share or --seed"
             )
-
-
-def videos_of(dataset: MaskDataset, rows_of: Counter[str]) -> Iterator[tuple[str, pa.Table]]:
-    """Every video with all its rows; a dataset keeps them together, so that hardly more than one is held at a time.
-
-    A video of which a row does not read back is left out, where the dataset allows that at all.
-    """
-    held: dict[str, list[pa.Table]] = {}
-    missing = Counter(rows_of)
-    for batch in dataset.iter_row_batches():
-        ids = batch.column("video_id").to_pylist()
-        start = 0
-        for end in range(1, len(ids) + 1):
-            if end < len(ids) and ids[end] == ids[start]:
-                continue
-            video_id, part = ids[start], batch.slice(start, end - start)
-            held.setdefault(video_id, []).append(part)
-            missing[video_id] -= part.num_rows
-            if missing[video_id] == 0:
-                yield video_id, pa.concat_tables(held.pop(video_id)).cast(MASKS_SCHEMA).combine_chunks()
-            start = end

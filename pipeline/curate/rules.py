@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pipeline.settings import NOT_NEGATIVE, CheckedSettings, Option, Rule, at_least, between
 
+_NEWER = ("for_review",)
 TRAIN, VALIDATION = "train", "validation"
 
 
@@ -33,6 +34,19 @@ class Rules(CheckedSettings):
     """Share of the videos that go into the validation split."""
     seed: int = 0
     """Another seed puts other videos into the validation split."""
+    for_review: Annotated[int, at_least(1), Option("N")] | None = None
+    """Of the rows that the other rules keep, only the N that are most worth a person's look; review.jsonl beside them
+    says why, and is an edit file to be filled in."""
+
+    @property
+    def keeps_no_object(self) -> bool:
+        """Whether expressions without an object may be kept; among rows for review they may."""
+        return self.keep_no_object or self.for_review is not None
+
+    @property
+    def rejects_below(self) -> float | None:
+        """Presence below which masks are taken away; rows for review keep theirs, so that there is something to see."""
+        return None if self.for_review is not None else self.reject_below
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -48,5 +62,6 @@ class Rules(CheckedSettings):
         return VALIDATION if int.from_bytes(digest[:8]) < self.val_share * 2**64 else TRAIN
 
     def as_dict(self) -> dict[str, Any]:
-        """Every rule by its name."""
-        return asdict(self)
+        """Every rule by its name; newer ones only where they are used, so that older selections stay the same."""
+        rules = asdict(self)
+        return {name: value for name, value in rules.items() if name not in _NEWER or value is not None}

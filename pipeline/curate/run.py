@@ -10,7 +10,8 @@ from typing import Any
 from pipeline.cleanup.cleaner import Cleaner
 from pipeline.cleanup.settings import CleanUp
 from pipeline.curate.change import clean, reject
-from pipeline.curate.plan import Selection, check_not_empty, choose, videos_of
+from pipeline.curate.plan import Selection, check_not_empty, choose
+from pipeline.curate.review import write_review
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
 from pipeline.dataset.files import mask_files
@@ -19,6 +20,7 @@ from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.verification import lost_rows, rows_of_files
+from pipeline.dataset.videos import iter_videos
 from pipeline.errors import PipelineError, StorageError, UsageError
 from pipeline.evaluation.rejection import check_presence
 from pipeline.storage import MissingFileError, absolute, delete, join, read_bytes, scrub
@@ -91,10 +93,10 @@ def curate(
         target.begin(identity=identity, description=description, parts=0)
         metadata = {"sa2va_i_pipeline.made_by": json.dumps({"identity": identity}, sort_keys=True)}
         shards = {split: ShardWriter(target.url, split, metadata) for split in chosen.splits}
-        for video_id, rows in videos_of(dataset, chosen.rows_of):
+        for video_id, rows in iter_videos(dataset, chosen.rows_of):
             target.check_lock()
             if video_id in chosen.kept:
-                rows, _ = reject(rows, rules.reject_below)
+                rows, _ = reject(rows, rules.rejects_below)
                 kept = rows.take(chosen.kept[video_id])  # a copy, so that the row group need not be held
                 shards[rules.split_of(video_id)].add(clean(kept, cleaner))
         if content_hash(source) != state:
@@ -102,6 +104,8 @@ def curate(
         for shard in shards.values():
             shard.finish()
         _remove_others(target.url, [file for shard in shards.values() for file in shard.files])
+        if rules.for_review is not None:
+            write_review(target.url, chosen.picks)
         summary = {"before": asdict(before), "dropped": chosen.dropped, "splits": chosen.splits}
         after = target.finish(summary)
     lost = gone + [str(file) for file in dataset.damaged.values()]

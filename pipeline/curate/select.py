@@ -17,7 +17,8 @@ SMALL = "area too small"
 SAME_SENTENCE = "sentence asked twice"
 SAME_MASKS = "masks of another row"
 TOO_MANY = "more than allowed per video"
-REASONS = (FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY)
+NOT_PICKED = "not picked for review"
+REASONS = (FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY, NOT_PICKED)
 """Why rows are dropped, in the order of the rules; a row counts for the first rule that it breaks."""
 
 
@@ -60,7 +61,7 @@ def select(rows: pa.Table, rules: Rules) -> tuple[list[int], Counter[str]]:
         left = kept
 
     drop(FAILED, lambda one: one.status == Status.FAILED)
-    drop(NO_OBJECT, lambda one: one.status == Status.NO_OBJECT and not rules.keep_no_object)
+    drop(NO_OBJECT, lambda one: one.status == Status.NO_OBJECT and not rules.keeps_no_object)
     drop(LOW_PRESENCE, lambda one: one.presence is not None and one.presence < rules.min_presence)
     drop(LOW_SCORE, lambda one: one.status == Status.OK and one.score < rules.min_score)
     drop(SMALL, lambda one: one.status == Status.OK and one.area < rules.min_area)

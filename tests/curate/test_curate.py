@@ -17,6 +17,7 @@ from pipeline.curate.select import (
     LOW_PRESENCE,
     LOW_SCORE,
     NO_OBJECT,
+    NOT_PICKED,
     SAME_MASKS,
     SAME_SENTENCE,
     SMALL,
@@ -117,7 +118,7 @@ def test_counts_before_and_after(source: Path, tmp_path: Path) -> None:
     assert (curation.before.videos, curation.before.expressions, curation.before.rows) == (12, 60, 60)
     assert curation.dropped == {
         FAILED: 12, NO_OBJECT: 12, LOW_PRESENCE: 0, LOW_SCORE: 4, SMALL: 0, SAME_SENTENCE: 0, SAME_MASKS: 12,
-        TOO_MANY: 0,
+        TOO_MANY: 0, NOT_PICKED: 0,
     }  # fmt: skip
     assert curation.after.rows == 60 - sum(curation.dropped.values()) == len(keys(tmp_path / "new"))
     run = json.loads((tmp_path / "new" / "run.json").read_text())

@@ -1,19 +1,20 @@
 """Zip and tar archives of frame images, read in place: nothing is extracted, no member name becomes a path on disk."""
 
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Self
 
 from pipeline.errors import VideoError
 from pipeline.storage import scrub
 from pipeline.video.folder import ImageStore, is_image_path
 from pipeline.video.frames import VideoLimits, no_progress
-from pipeline.video.locations import Place, storage_errors
+from pipeline.video.locations import LocalCopy, Place, storage_errors
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -21,7 +22,11 @@ _MAX_RATIO = 200
 """Unpacked over packed size of a zip member. Deflate reaches 1000 on zeros; images hardly shrink at all."""
 
 _SMALL_BYTES = 2**20
-"""Members below this unpacked size are harmless whatever their ratio."""
+"""Members below this unpacked size are harmless whatever their ratio; no long name or list of attributes is larger."""
+
+_TAR_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 
 def open_archive(place: Place, limits: VideoLimits, progress: Callable[[], None] = no_progress) -> ImageStore:
@@ -42,15 +47,32 @@ def open_archive(place: Place, limits: VideoLimits, progress: Callable[[], None]
     if place.size_bytes == 0:
         raise VideoError(f"{scrub(place.location)}: the file is empty")
     if place.file_name.endswith(".zip"):
-        return _ZipStore(place, limits)
+        return _ZipStore(place, limits, progress)
     return _TarStore(place, limits, progress)
 
 
+def _open_seekable(place: Place, limits: VideoLimits, progress: Callable[[], None]) -> BinaryIO:
+    """The archive's file; a temporary copy of it where the server gives neither its size nor parts of it."""
+    file = place.open()
+    try:
+        file.seek(0, os.SEEK_END)  # seekable() says yes of a stream, too
+    except ValueError:
+        file.close()
+    else:
+        file.seek(0)
+        return file
+    copy = LocalCopy(place, limits, progress)
+    try:
+        return Path(copy.path).open("rb")
+    finally:
+        copy.close()  # a file without a name stays readable while it is open
+
+
 class _ZipStore:
-    def __init__(self, place: Place, limits: VideoLimits) -> None:
+    def __init__(self, place: Place, limits: VideoLimits, progress: Callable[[], None]) -> None:
         self._location = scrub(place.location)
         self._limits = limits
-        self._file: BinaryIO = place.open()
+        self._file = _open_seekable(place, limits, progress)
         try:
             with _archive_errors(self._location):
                 self._zip = zipfile.ZipFile(self._file)
@@ -88,13 +110,24 @@ def _is_file(member: zipfile.ZipInfo) -> bool:
     return not member.filename.endswith(("/", "\\"))  # as is_dir() tells it, which fails on a name that is empty
 
 
+class _BoundedMember(tarfile.TarInfo):
+    """A member whose long names and attributes are refused when they are huge: tarfile reads them into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _TAR_EXTENSIONS and member.size > _SMALL_BYTES:
+            raise tarfile.ReadError(f"a member's name or attributes take {member.size} bytes, possibly a bomb")
+        return member
+
+
 class _TarStore:
     def __init__(self, place: Place, limits: VideoLimits, progress: Callable[[], None]) -> None:
         self._location = scrub(place.location)
-        self._file: BinaryIO = place.open()
+        self._file = _open_seekable(place, limits, progress)
         try:
             with _archive_errors(self._location):
-                self._tar = tarfile.open(fileobj=self._file, mode="r:*")  # noqa: SIM115 - closed in close()
+                self._tar = tarfile.open(fileobj=self._file, mode="r:*", tarinfo=_BoundedMember)  # noqa: SIM115
                 self._members = self._list(limits, progress)
                 _check_names(self._location, list(self._members))
         except BaseException:
@@ -103,8 +136,12 @@ class _TarStore:
 
     def _list(self, limits: VideoLimits, progress: Callable[[], None]) -> dict[str, tarfile.TarInfo]:
         members: dict[str, tarfile.TarInfo] = {}
+        unpacked = 0
         for member in self._tar:
             progress()
+            unpacked += member.size
+            if unpacked > limits.max_file_bytes:
+                raise VideoError(f"{self._location}: unpacks to more than the limit of {limits.max_file_bytes} bytes")
             # Checked member by member: going on to the next one would unpack this one first.
             if member.size > limits.max_image_bytes:
                 raise VideoError(f"{self._location}: {member.name} is over the limit of {limits.max_image_bytes} bytes")
@@ -162,7 +199,8 @@ def _archive_errors(what: str) -> Iterator[None]:
         try:
             yield
         except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-            raise VideoError(f"{what}: the archive is damaged ({error})") from error
+            reason = " ".join(str(error).split())  # tarfile lists in lines what it tried
+            raise VideoError(f"{what}: the archive is damaged ({reason})") from error
         except NotImplementedError as error:
             raise VideoError(f"{what}: packed by a method that cannot be read ({error}); pack it again") from error
         except RuntimeError as error:  # zipfile's word for a password

@@ -16,6 +16,7 @@ from pipeline.video.locations import Place, storage_errors
 
 # Image files fetched at once from object storage, where each one costs a round trip.
 _REMOTE_BATCH = 8
+_CHUNK_BYTES = 2**20
 
 
 class ImageStore(Protocol):
@@ -126,8 +127,9 @@ def named_paths(location: str, paths: Mapping[str, int | None], limits: VideoLim
 class FilesystemStore:
     """The image files directly in a folder, or one image file."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, limits: VideoLimits) -> None:
         self._place = place
+        self._limits = limits
 
     def sizes(self) -> dict[str, int | None]:
         """Bytes of every image file, by path."""
@@ -157,7 +159,21 @@ class FilesystemStore:
             yield from (contents[path] for path in batch)
 
     def _fetch(self, path: str) -> bytes:
+        if self._place.size_bytes is None and not self._place.is_folder:
+            return with_retries(lambda: self._fetch_bounded(path), self._place.location, "read")
         return with_retries(lambda: self._place.filesystem.cat_file(path), self._place.location, "read")
+
+    def _fetch_bounded(self, path: str) -> bytes:
+        """A file whose size its server does not tell."""
+        data = bytearray()
+        with self._place.filesystem.open(path, "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                data += chunk
+                if len(data) > self._limits.max_image_bytes:
+                    raise VideoError(
+                        f"{scrub(self._place.location)}: is over the limit of {self._limits.max_image_bytes} bytes"
+                    )
+        return bytes(data)
 
     def _fetch_all(self, paths: list[str]) -> dict[str, bytes]:
         return with_retries(lambda: dict(self._place.filesystem.cat(paths)), self._place.location, "read")

@@ -23,6 +23,7 @@ _HEIF_BRANDS = frozenset({b"mif1", b"mif2", b"msf1", b"miaf", b"avif", b"avis"})
 }
 
 _EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH_AND_HEIGHT = (0x0100, 0x0101)
 
 _BROKEN_IMAGE = (
     OSError,
@@ -46,7 +47,10 @@ def image_size(data: bytes, name: str, limits: VideoLimits) -> tuple[int, int]:
     """
     image, orientation = _open(data, name, limits)
     with image:
-        return (image.height, image.width) if orientation >= 5 else (image.width, image.height)
+        width, height = image.size
+        if image.format == "TIFF":  # newer versions of Pillow turn its size on opening: the file's own is taken
+            width, height = (int(image.getexif()[tag]) for tag in _TIFF_WIDTH_AND_HEIGHT)
+        return (height, width) if orientation >= 5 else (width, height)
 
 
 def decode_image(data: bytes, name: str, limits: VideoLimits) -> np.ndarray:

@@ -59,9 +59,9 @@ def image_store(place: Place, limits: VideoLimits, progress: Callable[[], None] 
         VideoError: It is a kind of picture that is not read, or an archive that cannot be read.
     """
     if place.is_folder:
-        return FilesystemStore(place)
+        return FilesystemStore(place, limits)
     if place.file_name.endswith(ARCHIVE_SUFFIXES):
         return open_archive(place, limits, progress)
     if place.suffix in _HEIF_SUFFIXES:
         raise VideoError(f"{scrub(place.location)}: {HEIF_REFUSED}")
-    return FilesystemStore(place) if place.suffix in IMAGE_SUFFIXES else None
+    return FilesystemStore(place, limits) if place.suffix in IMAGE_SUFFIXES else None

@@ -1,6 +1,9 @@
+import contextlib
 import io
 import tarfile
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -92,6 +95,61 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path):
         open_video(str(make_zip(tmp_path / "b.zip", {"00000.png": zeros}, zipfile.ZIP_STORED)), limits=small)
     with pytest.raises(VideoError, match="limit is 2"):
         open_video(str(make_tar(tmp_path / "c.tar", FRAMES)), limits=VideoLimits(max_frames_in_video=2))
+
+
+def test_names_and_sums_of_a_tar_are_bounded(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x" * 2**21}):
+        pass
+    with pytest.raises(VideoError, match=r"a\.tar\.gz: .*possibly a bomb"):
+        open_video(str(tmp_path / "a.tar.gz"))
+    many = make_tar(tmp_path / "b.tar.gz", {**FRAMES, "a.txt": bytes(2**19), "b.txt": bytes(2**19)}, "w:gz")
+    with pytest.raises(VideoError, match="unpacks to more than the limit of 1000000 bytes"):
+        open_video(str(many), limits=VideoLimits(max_file_bytes=1_000_000))
+
+
+class OfUnknownLength(BaseHTTPRequestHandler):
+    """Serves files in chunks: no length, no ranges, as pages made on request are served."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        data = self.server.files[self.path]
+        with contextlib.suppress(ConnectionError):
+            for start in range(0, len(data), 4096):
+                chunk = data[start : start + 4096]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def chunked():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OfUnknownLength)
+    server.files = {}
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_servers_that_tell_no_length_are_read_within_bounds(chunked, tmp_path):
+    tars = make_tar(tmp_path / "b.tar", FRAMES), make_tar(tmp_path / "c.tgz", FRAMES, "w:gz")
+    archives = make_zip(tmp_path / "a.zip", FRAMES), *tars
+    chunked.files = {f"/{path.name}": path.read_bytes() for path in archives} | {"/d.png": picture(0)}
+    root = f"http://127.0.0.1:{chunked.server_port}"
+    for name in chunked.files:
+        with open_video(root + name) as source:
+            assert np.array_equal(next(source.read([0])), pixels(picture(0)))
+        with pytest.raises(VideoError, match="over the limit of 1000 bytes"):
+            open_video(root + name, limits=VideoLimits(max_file_bytes=1000, max_image_bytes=1000))
 
 
 def test_damaged_archives(tmp_path):

@@ -44,15 +44,31 @@ def test_sixteen_bit_grey_is_scaled_not_clipped():
     assert np.array_equal(frame[..., 0], frame[..., 2])
 
 
-@pytest.mark.parametrize(
-    ("orientation", "turned"), [(1, COLOURS), (3, COLOURS[::-1, ::-1]), (6, np.rot90(COLOURS, -1))]
-)
-def test_exif_orientation_is_applied(orientation, turned):
+TURNED = {
+    1: COLOURS,
+    2: COLOURS[:, ::-1],
+    3: COLOURS[::-1, ::-1],
+    4: COLOURS[::-1],
+    5: COLOURS.transpose(1, 0, 2),
+    6: np.rot90(COLOURS, -1),
+    7: COLOURS.transpose(1, 0, 2)[::-1, ::-1],
+    8: np.rot90(COLOURS),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_exif_orientation_is_applied(file_format, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(Image.fromarray(COLOURS), exif=exif)
+    data, turned = encoded(Image.fromarray(COLOURS), file_format, exif=exif), TURNED[orientation]
     assert np.array_equal(decode_image(data, "x", LIMITS), turned)
     assert image_size(data, "x", LIMITS) == (turned.shape[1], turned.shape[0])
+
+
+def test_the_bytes_decide_not_the_name():
+    data = encoded(Image.fromarray(COLOURS), "JPEG", quality=95)
+    assert np.array_equal(decode_image(data, "frame.png", LIMITS), decode_image(data, "frame.jpg", LIMITS))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """What a submission must hold: the manifest's videos, expressions and frames."""
 
-from pipeline.errors import UsageError
+from pipeline.errors import AccessDeniedError, UsageError
 from pipeline.evaluation.pictures import PictureError, size_of_picture
 from pipeline.manifest import read_manifest
 from pipeline.manifest.benchmarks import read_meta_expressions, rows_of
 from pipeline.manifest.grouping import group_rows
 from pipeline.schema import VideoTask
-from pipeline.storage import AccessDeniedError, MissingFileError, absolute, join, parent, read_bytes, scrub
+from pipeline.storage import MissingFileError, absolute, join, parent, read_bytes, scrub
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

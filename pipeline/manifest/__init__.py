@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import UsageError
+from pipeline.errors import AccessDeniedError, UsageError
 from pipeline.manifest.benchmarks import image_root, read_meta_expressions, rows_of
 from pipeline.manifest.canonical import READERS, json_array, rows_of_array
 from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
@@ -19,7 +19,7 @@ from pipeline.manifest.one_video import task_of_video
 from pipeline.manifest.saco import read_saco, saco_tasks
 from pipeline.manifest.votsr import read_sequences, sequences_folder
 from pipeline.schema import VideoTask
-from pipeline.storage import AccessDeniedError, MissingFileError, absolute, is_folder, parent, scrub
+from pipeline.storage import MissingFileError, absolute, is_folder, parent, scrub
 
 __all__ = ["MAX_EXPRESSION_CHARACTERS", "expression_problem", "read_manifest", "read_tasks"]
 

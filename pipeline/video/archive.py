@@ -114,7 +114,7 @@ class _BoundedMember(tarfile.TarInfo):
     """A member whose long names and attributes are refused when they are huge: tarfile reads them into memory."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         member = super().frombuf(buf, encoding, errors)
         if member.type in _TAR_EXTENSIONS and member.size > _SMALL_BYTES:
             raise tarfile.ReadError(f"a member's name or attributes take {member.size} bytes, possibly a bomb")

@@ -199,8 +199,8 @@ def faulty_s3(rclone_server, s3, monkeypatch):
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     set_s3_environment(monkeypatch, proxy.server_address[1])
-    monkeypatch.setattr("pipeline.storage.FIRST_PAUSE_S", 0.002)
-    monkeypatch.setattr("pipeline.storage.ATTEMPTS", 12)  # real storages fail less often than this proxy
+    monkeypatch.setattr("pipeline.storage.retries.FIRST_PAUSE_S", 0.002)
+    monkeypatch.setattr("pipeline.storage.retries.ATTEMPTS", 12)  # real storages fail less often than this proxy
     yield s3, proxy
     proxy.shutdown()
     proxy.server_close()

@@ -181,7 +181,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(out, make_row, monkeyp
     def no_space(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pipeline.storage.os.fsync", no_space)
+    monkeypatch.setattr("pipeline.storage.atomic.os.fsync", no_space)
     with pytest.raises(StorageError, match=r"clip-.*\.parquet: cannot write: no space left"):
         writer.commit([make_row(expression_id="1")])
     assert only_file(out).read_bytes() == before

@@ -106,7 +106,7 @@ def test_a_wrong_secret_fails_at_once_and_is_never_shown(s3, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-value")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     attempts = []
-    monkeypatch.setattr("pipeline.storage.time.sleep", attempts.append)
+    monkeypatch.setattr("pipeline.storage.retries.time.sleep", attempts.append)
     with pytest.raises(StorageError, match=r"run.json: cannot look up: access denied .403.") as caught:
         OutputDirectory(s3, lock=quick_lock(s3)).begin(identity={}, description={})
     assert not attempts
@@ -116,7 +116,7 @@ def test_a_wrong_secret_fails_at_once_and_is_never_shown(s3, monkeypatch):
 
 def test_a_storage_that_stays_away_ends_with_the_url(faulty_s3, monkeypatch):
     url, proxy = faulty_s3
-    monkeypatch.setattr("pipeline.storage.ATTEMPTS", 3)
+    monkeypatch.setattr("pipeline.storage.retries.ATTEMPTS", 3)
     proxy.share = 1.0
     with pytest.raises(StorageError, match=f"{url}/x: cannot (write|read)"):
         storage.atomic_write(f"{url}/x", b"x")

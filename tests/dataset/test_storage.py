@@ -48,7 +48,7 @@ def test_scrub(text, expected):
 
 
 def test_local_failures_are_not_repeated(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.storage.time.sleep", lambda seconds: pytest.fail("slept"))
+    monkeypatch.setattr("pipeline.storage.retries.time.sleep", lambda seconds: pytest.fail("slept"))
     with pytest.raises(storage.MissingFileError, match="nowhere"):
         storage.read_bytes(str(tmp_path / "nowhere"))
     (tmp_path / "file").touch()

@@ -45,7 +45,7 @@ def _raise(error):
 @pytest.fixture
 def pauses(monkeypatch):
     slept = []
-    monkeypatch.setattr("pipeline.storage.time.sleep", slept.append)
+    monkeypatch.setattr("pipeline.storage.retries.time.sleep", slept.append)
     return slept
 
 

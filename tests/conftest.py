@@ -101,6 +101,16 @@ def run_workshop(name: str, *arguments: object, timeout_s: float = 300) -> subpr
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT)
 
 
+@pytest.fixture(autouse=True)
+def disconnected_from_ray() -> Iterator[None]:
+    """A verb that ran in this process may have connected it to a Ray: the next test may need another one."""
+    yield
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
+
+
 @pytest.fixture
 def job_here(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Callable[..., Any]]:
     """A verb in this process: its name -> arguments -> exit code, standard output, standard error."""

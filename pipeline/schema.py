@@ -1,6 +1,6 @@
-"""The nouns: what a row of the manifest is, what a row of the mask dataset is, and their Arrow schemas.
+"""The nouns: what a row of the manifest, of the mask dataset and of its verdicts is, and their Arrow schemas.
 
-Both are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
+All are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
 """
 
 from dataclasses import dataclass, field
@@ -48,6 +48,44 @@ MASKS_SCHEMA = pa.schema(
     ],
     metadata={"sa2va_i_pipeline.schema_version": SCHEMA_VERSION},
 )
+
+VERDICTS_SCHEMA = pa.schema(
+    [
+        pa.field("video_id", pa.string(), nullable=False),
+        pa.field("expression_id", pa.string(), nullable=False),
+        pa.field("object_id", pa.int32(), nullable=False),
+        pa.field("expression", pa.string(), nullable=False),
+        pa.field("verdict", pa.float32(), nullable=False),
+        pa.field("outlined", pa.bool_(), nullable=False),
+        pa.field("frames", pa.list_(pa.string()), nullable=False),
+        pa.field(
+            "votes",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("model", pa.string()),
+                        pa.field("vote", pa.float32()),
+                        pa.field("from_logprobs", pa.bool_()),
+                        pa.field("answer", pa.string()),
+                    ]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("agreement", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("row_digest", pa.string(), nullable=False),
+        pa.field("settings_digest", pa.string(), nullable=False),
+    ],
+    metadata={"sa2va_i_pipeline.verdicts_version": "1"},
+)
+"""One row for each row of ``masks`` that a second model judged.
+
+``verdict`` is the probability, 0..1, that the outlined object is what the expression says; where ``outlined`` is false,
+that what the expression names is in the video. ``frames`` names the frames that were shown, ``votes`` is what each
+judge said, ``prompt`` what was asked. ``row_digest`` stands for the row of ``masks`` (see
+:func:`pipeline.dataset.verdicts.row_digest`), ``settings_digest`` for how it was judged.
+"""
 
 
 class Rle(TypedDict):

@@ -59,8 +59,8 @@ def _print(curation: "Curation", output: str) -> None:
     print_line(f"{'':10}{'videos':>10}{'expressions':>14}{'rows':>10}")
     print_line(f"{'before':10}{before.videos:>10}{before.expressions:>14}{before.rows:>10}")
     print_line(f"{'after':10}{after.videos:>10}{after.expressions:>14}{after.rows:>10}")
-    if curation.rejected:
-        print_line(f"rejected: {curation.rejected} expressions count as without an object")
+    if curation.rejection:
+        print_line(f"{curation.rejection}; they count as without an object")
     for reason, rows in curation.dropped.items():
         if rows:
             print_line(f"dropped: {rows} rows, {reason}")

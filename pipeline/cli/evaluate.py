@@ -63,7 +63,8 @@ class Options(CheckedSettings):
     allow_missing: bool = False
     """Count rows of the dataset that do not read back as missing, instead of failing (exit code 3)."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
-    """In a mask dataset, take expressions whose presence is below this as answered with no object."""
+    """In a mask dataset, take expressions whose verdict (of `sa2va-i verify`) or, without one, presence is below this
+    as answered with no object."""
     choose_threshold: bool = False
     """For mevis-v2: also find the --reject-below that gives the best result on this split."""
     json: Annotated[str, Option("FILE")] | None = None

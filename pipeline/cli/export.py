@@ -61,7 +61,8 @@ class ExportOptions(CheckedSettings):
     """Export empty masks where an expression failed, is missing or does not read back, and leave out what cannot be
     written at all (exit code 1)."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
-    """Answer expressions whose presence is below this with nothing; the dataset stays as it is."""
+    """Answer expressions whose verdict (of `sa2va-i verify`) or, without one, presence is below this with nothing; the
+    dataset stays as it is."""
     file_names: Annotated[str, Option("PATTERN")] | None = None
     """For coco and youtube-vis: names of pictures, made of {video_id}, {video} and {frame}, for instance
     {video_id}/{frame}.jpg (default: the pictures that were annotated)."""

@@ -44,7 +44,7 @@ class ReportOptions(CheckedSettings):
     allow_missing: bool = False
     """Show what can be read of a damaged dataset (exit code 1)."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
-    """Show expressions whose presence is below this as answered with nothing."""
+    """Show expressions whose verdict or, without one, presence is below this as answered with nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def run(options: Options) -> int:
     if summary.without_pictures:
         print_line(f"{summary.without_pictures} of them without their video's pictures; the report says why")
     if options.reject_below is not None:
-        print_line(f"{summary.rejected} expressions are rejected and shown as answered with nothing")
+        print_line(f"{summary.rejection}; they are shown as answered with nothing")
     for line in summary.damage:
         print(f"sa2va-i report: {printable(line)}", file=sys.stderr)
     return 1 if summary.damage else 0

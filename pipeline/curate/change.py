@@ -4,36 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.cleanup.cleaner import Cleaner
+from pipeline.evaluation.rejection import Rejection
 from pipeline.masks import areas_and_bboxes
 from pipeline.schema import MASKS_SCHEMA, Status
 
 
-def reject(rows: pa.Table, below: float | None) -> tuple[pa.Table, int]:
-    """All rows of one video, those of expressions with a presence under ``below`` as rows without an object.
+def reject(rows: pa.Table, rejection: Rejection) -> pa.Table:
+    """All rows of one video, those of rejected expressions as rows without an object.
 
     Args:
         rows: In :data:`pipeline.schema.MASKS_SCHEMA`.
-        below: The threshold; None rejects nothing.
-
-    Returns:
-        The rows, and how many expressions were rejected.
+        rejection: Which expressions are rejected; counts them.
     """
-    if below is None:
-        return rows, 0
-    low = pc.fill_null(
-        pc.and_(pc.equal(rows["status"], Status.OK.value), pc.less(rows["presence"], below)), fill_value=False
-    )
-    rejected = set(rows.filter(low)["expression_id"].to_pylist())
+    if rejection.threshold is None:
+        return rows
+    by_expression: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.select(rejection.columns("expression_id")).to_pylist():
+        by_expression.setdefault(row["expression_id"], []).append(row)
+    rejected = {key for key, listed in by_expression.items() if rejection.rejects(listed)}
     if not rejected:
-        return rows, 0
+        return rows
     parts = []
-    for index, is_low in enumerate(low.to_pylist()):
+    for index in range(rows.num_rows):
         row = rows.slice(index, 1)
-        parts.append(_table([_without_masks(row.to_pylist()[0])]) if is_low else row)
-    return pa.concat_tables(parts).combine_chunks(), len(rejected)
+        is_rejected = row["expression_id"][0].as_py() in rejected and row["status"][0].as_py() == Status.OK
+        parts.append(_table([_without_masks(row.to_pylist()[0])]) if is_rejected else row)
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def clean(rows: pa.Table, cleaner: Cleaner) -> pa.Table:

@@ -14,6 +14,7 @@ from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts
 from pipeline.dataset.videos import count_rows, iter_videos
 from pipeline.errors import UsageError
+from pipeline.evaluation.rejection import Rejection
 
 _FACTS = ["video_id", "expression_id", "object_id", "expression", "status", "score", "presence"]
 
@@ -32,18 +33,19 @@ class Selection:
     """Videos and rows of each split."""
     unreadable: int = 0
     """Rows that are in the dataset and did not read back."""
-    rejected: int = 0
-    """Expressions whose presence was too low; their rows count as without an object."""
     picks: list[Pick] = field(default_factory=list)
     """With ``for_review``: the rows kept, the one most worth a look first."""
 
 
-def choose(dataset: MaskDataset, rules: Rules, *, other_iou: Mapping[RowId, float] | None = None) -> Selection:
+def choose(
+    dataset: MaskDataset, rules: Rules, rejection: Rejection, *, other_iou: Mapping[RowId, float] | None = None
+) -> Selection:
     """Select from every video of a dataset; the ids of its videos and of kept rows is all that is held.
 
     Args:
         dataset: The dataset.
         rules: What to keep.
+        rejection: Expressions that count as without an object; it counts them.
         other_iou: For ``for_review``: IoU of rows with the masks of another run, where the two differ.
     """
     rows_of = count_rows(dataset)
@@ -52,11 +54,10 @@ def choose(dataset: MaskDataset, rules: Rules, *, other_iou: Mapping[RowId, floa
         picker = ReviewPicker(rules.for_review, threshold=rules.reject_below, other_iou=other_iou)
     kept, dropped = dict[str, list[int]](), Counter[str]()
     places: dict[RowId, int] = {}
-    read = rejected = 0
+    read = 0
     for video_id, rows in iter_videos(dataset, rows_of):
         read += rows.num_rows
-        rows, count = reject(rows, rules.rejects_below)
-        rejected += count
+        rows = reject(rows, rejection)
         chosen, why = select(rows, rules)
         dropped += why
         if chosen:
@@ -75,7 +76,6 @@ def choose(dataset: MaskDataset, rules: Rules, *, other_iou: Mapping[RowId, floa
         dropped={reason: dropped[reason] for reason in REASONS},
         splits=_splits(kept, rules),
         unreadable=unreadable,
-        rejected=rejected,
         picks=picks,
     )
 

@@ -19,7 +19,8 @@ class Rules(CheckedSettings):
     min_presence: Annotated[float, between(0, 1), Option("P")] = 0.0
     """Least probability that what the expression names is in the video; rows without one are kept."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
-    """Expressions with a lower presence count as without an object, as `export --reject-below` answers them."""
+    """Expressions with a lower verdict (or, without one, presence) count as without an object, as
+    `export --reject-below` answers them."""
     min_area: Annotated[float, NOT_NEGATIVE, Option("PX")] = 1.0
     """Least area of a track, in pixels, mean over the frames that show the object."""
     max_per_video: Annotated[int, at_least(1), Option("N")] | None = None

@@ -19,10 +19,11 @@ from pipeline.dataset.layout import MASKS_FOLDER, RUN_FILE
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts, DatasetState
+from pipeline.dataset.verdicts import verdict_files
 from pipeline.dataset.verification import lost_rows, rows_of_files
 from pipeline.dataset.videos import iter_videos
 from pipeline.errors import PipelineError, StorageError, UsageError
-from pipeline.evaluation.rejection import check_presence
+from pipeline.evaluation.rejection import Rejection, open_rejection
 from pipeline.storage import MissingFileError, absolute, delete, join, read_bytes, scrub
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ class Curation:
         after: What the new dataset holds.
         dropped: Rows by reason, every reason named.
         splits: Videos and rows of each split.
-        rejected: Expressions whose presence was below ``reject_below``.
+        rejected: Expressions that were rejected.
+        rejection: What rejection did, as a line; empty where nothing was to be rejected.
         cleaned: What the clean-up did; empty without one.
         lost: What could not be read, a line each; these rows are in no count of ``dropped``.
     """
@@ -47,6 +49,7 @@ class Curation:
     dropped: dict[str, int]
     splits: dict[str, dict[str, int]]
     rejected: int
+    rejection: str
     cleaned: str
     lost: list[str]
 
@@ -76,11 +79,12 @@ def curate(
     """
     if absolute(source) == absolute(output):
         raise UsageError(f"{scrub(output)}: is the dataset to select from; name a new --output")
-    dataset, state = MaskDataset(source, skip_damaged=allow_missing), content_hash(source)
+    dataset, with_verdicts = MaskDataset(source, skip_damaged=allow_missing), rules.rejects_below is not None
+    state = content_hash(source, with_verdicts=with_verdicts)
     cleaner = Cleaner(clean_up or CleanUp())
-    if rules.reject_below is not None:
-        check_presence(dataset)
-    chosen = choose(dataset, rules)
+    rejection = open_rejection(dataset, rules.rejects_below) if with_verdicts else Rejection(None)
+    chosen = choose(dataset, rules, rejection)
+    rejected, rejection_note = rejection.rejected, str(rejection) if with_verdicts else ""
     origin = _run_of(dataset.url)
     gone = _check_gone(dataset.url, origin, allow_missing=allow_missing)
     before = DatasetState(dataset.url).counts()
@@ -96,10 +100,10 @@ def curate(
         for video_id, rows in iter_videos(dataset, chosen.rows_of):
             target.check_lock()
             if video_id in chosen.kept:
-                rows, _ = reject(rows, rules.rejects_below)
+                rows = reject(rows, rejection)
                 kept = rows.take(chosen.kept[video_id])  # a copy, so that the row group need not be held
                 shards[rules.split_of(video_id)].add(clean(kept, cleaner))
-        if content_hash(source) != state:
+        if content_hash(source, with_verdicts=with_verdicts) != state:
             raise StorageError(f"{scrub(dataset.url)}: changed while it was read; start again once its run has ended")
         for shard in shards.values():
             shard.finish()
@@ -116,7 +120,8 @@ def curate(
         after=after,
         dropped=chosen.dropped,
         splits=chosen.splits,
-        rejected=chosen.rejected,
+        rejected=rejected,
+        rejection=rejection_note,
         cleaned=str(cleaner) if cleaner.settings.is_on else "",
         lost=lost,
     )
@@ -133,9 +138,11 @@ def _check_gone(url: str, run: dict[str, Any], *, allow_missing: bool) -> list[s
     return [line]
 
 
-def content_hash(url: str) -> str:
-    """Tells whether a dataset is still the same: names and sizes of its files."""
+def content_hash(url: str, *, with_verdicts: bool = False) -> str:
+    """Tells whether a dataset, and what a second model said of it, is still the same: names and sizes of files."""
     listing = [[posixpath.basename(file.url), file.size_bytes] for file in mask_files(url)]
+    if with_verdicts:
+        listing += [["verdicts", posixpath.basename(file.url), file.size_bytes] for file in verdict_files(url)]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 

@@ -7,8 +7,10 @@
       review.jsonl                             rows to look at and why, where ``curate --for-review`` made the dataset
       masks/part-00003-of-00040.parquet        rows of the videos whose part this is
       masks/a-ca978112ca1bbdca.parquet         rows of one video: outputs of the older layout, and writers without a run
+      verdicts/part-00003-of-00040.parquet     what a second model said of rows of these videos
       _state/lock.json  owner.json
       _state/staged/RUN/PART/VIDEO-EXPRESSIONS-ORIGIN.parquet     committed, not yet merged into ``masks``
+      _state/verdicts/00003/NUMBER.parquet     verdicts, not yet merged into ``verdicts``
       _state/damaged/                          files that did not read back, taken out of ``masks``
 """
 
@@ -27,6 +29,8 @@ LOCK_FILE = f"{STATE_FOLDER}/lock.json"
 OWNER_FILE = f"{STATE_FOLDER}/owner.json"
 STAGED_FOLDER = f"{STATE_FOLDER}/staged"
 DAMAGED_FOLDER = f"{STATE_FOLDER}/damaged"
+VERDICTS_FOLDER = "verdicts"
+STAGED_VERDICTS_FOLDER = f"{STATE_FOLDER}/verdicts"
 
 VIDEOS_PER_PART = 250
 MOST_PARTS = 20_000
@@ -63,7 +67,21 @@ def part_file(part: int, parts: int) -> str:
         >>> part_file(3, 40)
         'masks/part-00003-of-00040.parquet'
     """
-    return f"{MASKS_FOLDER}/part-{part:05d}-of-{parts:05d}.parquet"
+    return f"{MASKS_FOLDER}/{_part_name(part, parts)}"
+
+
+def verdict_file(part: int, parts: int) -> str:
+    """The file of the verdicts on the videos of a part."""
+    return f"{VERDICTS_FOLDER}/{_part_name(part, parts)}"
+
+
+def staged_verdicts_folder(part: int) -> str:
+    """Where verdicts on videos of a part are until they are merged."""
+    return f"{STAGED_VERDICTS_FOLDER}/{part:05d}"
+
+
+def _part_name(part: int, parts: int) -> str:
+    return f"part-{part:05d}-of-{parts:05d}.parquet"
 
 
 def part_of_file(url: str) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from pipeline.dataset.reader import MaskDataset
 from pipeline.errors import UsageError
 from pipeline.evaluation.grouped_rows import VideoRows, expression_tracks, rows_by_video
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
-from pipeline.evaluation.rejection import Rejection, check_presence, presence_of
+from pipeline.evaluation.rejection import Rejection, open_rejection, presence_of
 from pipeline.evaluation.truth import MaybeMask, VideoTruth
 from pipeline.masks import compressed, decode_mask
 from pipeline.schema import Rle, Status
@@ -58,6 +58,8 @@ class RlePrediction:
     """The ground truth's height and width: a mask that claims another size is not decoded."""
     presence: dict[str, float] = field(default_factory=dict)
     """Per expression, the probability that what it names is there; where the predictions say."""
+    verdicts: dict[str, float] = field(default_factory=dict)
+    """Per expression, what a second model said of it, 0..1; where one was asked."""
 
     def mask(self, expression_id: str, frame: int) -> MaybeMask:
         """See VideoPrediction."""
@@ -130,14 +132,13 @@ class DatasetSource:
     allow_missing: bool = False
     """Whether rows that do not read back count as missing predictions."""
     rejection: Rejection = field(default_factory=lambda: Rejection(None))
+    """What to reject; counts it while the videos are given out."""
 
     def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
         """See PredictionSource; streams the dataset, holding the videos that are not complete yet."""
         waiting = {truth.video_id: truth for truth in truths}
         dataset = MaskDataset(self.url, skip_damaged=self.allow_missing)
-        if self.rejection.threshold is not None:
-            check_presence(dataset, waiting)
-        for video in rows_by_video(dataset, ROW_COLUMNS, set(waiting)):
+        for video in rows_by_video(dataset, self.rejection.columns(*ROW_COLUMNS), set(waiting)):
             truth = waiting.pop(video.video_id)
             yield truth, _prediction_of_rows(video, truth, self.objects, self.rejection)
         for truth in waiting.values():
@@ -210,6 +211,7 @@ def open_predictions(
     objects: str = "first",
     allow_missing: bool = False,
     reject_below: float | None = None,
+    wanted: Collection[str] | None = None,
     otherwise: Callable[[str], PredictionSource] | None = None,
 ) -> PredictionSource:
     """Find out what kind of predictions ``url`` holds.
@@ -219,7 +221,8 @@ def open_predictions(
         objects: For our dataset: ``first`` scores the first object of an answer alone, as the published evaluation
             does; ``union`` all of them together.
         allow_missing: For our dataset: rows that do not read back count as missing predictions.
-        reject_below: For our dataset: expressions with a lower ``presence`` are answered with nothing.
+        reject_below: For our dataset: expressions with a lower verdict or ``presence`` are answered with nothing.
+        wanted: Ids of the videos that matter; by default all.
         otherwise: Opens what is no dataset of ours, for benchmarks with predictions in a form of their own.
 
     Raises:
@@ -237,7 +240,8 @@ def open_predictions(
     if url.lower().endswith(".zip"):
         return PictureSource(tree=PictureTree(url))
     if is_dataset:
-        rejection = Rejection(reject_below)
+        dataset = MaskDataset(url, skip_damaged=allow_missing)
+        rejection = open_rejection(dataset, reject_below, wanted)
         return DatasetSource(url=url, objects=objects, allow_missing=allow_missing, rejection=rejection)
     try:
         return PictureSource(tree=PictureTree(url))
@@ -249,6 +253,7 @@ def _prediction_of_rows(video: VideoRows, truth: VideoTruth, objects: str, rejec
     tracks: dict[str, list[list[Rle | None]]] = {}
     missing = dict.fromkeys(video.unreadable, "its rows do not read back: damaged file")
     presence: dict[str, float] = {}
+    verdicts: dict[str, float] = {}
     for expression_id, answer in expression_tracks(video.rows, objects).items():
         if answer[0]["status"] == Status.FAILED:
             missing[expression_id] = f"failed: {scrub(str(answer[0]['error']))}"
@@ -256,6 +261,9 @@ def _prediction_of_rows(video: VideoRows, truth: VideoTruth, objects: str, rejec
         known = presence_of(answer)
         if known is not None:
             presence[expression_id] = known
+        verdict = rejection.verdict_of(answer)
+        if verdict is not None:
+            verdicts[expression_id] = verdict
         if rejection.rejects(answer):
             tracks[expression_id] = [[None] * len(truth.frames)]
             continue
@@ -265,7 +273,7 @@ def _prediction_of_rows(video: VideoRows, truth: VideoTruth, objects: str, rejec
             ]
         except MissingPredictionError as error:
             missing[expression_id] = str(error)
-    return RlePrediction(tracks=tracks, missing=missing, size=truth.size, presence=presence)
+    return RlePrediction(tracks=tracks, missing=missing, size=truth.size, presence=presence, verdicts=verdicts)
 
 
 def _prediction_of_results(results: dict[str, Any], truth: VideoTruth) -> RlePrediction:

@@ -58,7 +58,9 @@ class Evaluation:
         if self.rejection is not None:
             found["reject_below"] = self.rejection.threshold
             found["n_rejected"] = self.rejection.rejected
-            found["n_without_presence"] = self.rejection.without_presence
+            found["n_rejected_by_verdict"] = self.rejection.by_verdict
+            found["n_without_presence"] = self.rejection.unknown
+            found["n_outdated_verdicts"] = self.rejection.outdated
         if self.threshold is not None:
             found["chosen_threshold"] = self.threshold._asdict()
         return found
@@ -87,7 +89,8 @@ def evaluate(
         objects: For our dataset, ``first`` or ``union`` of an answer's objects; by default what the benchmark wants.
         strict: Fail when an expected expression has no usable prediction, instead of scoring it 0.
         allow_missing: Count rows of a dataset that do not read back as missing, instead of failing.
-        reject_below: For our dataset, answer expressions with a lower ``presence`` with nothing.
+        reject_below: For our dataset, answer expressions with a lower verdict (or, without one, ``presence``) with
+            nothing.
         choose_threshold: Also find the ``reject_below`` that gives the best result on this split.
         workers: Processes to use; by default the machine's cores, or one for a small benchmark.
 
@@ -109,6 +112,7 @@ def evaluate(
         objects=used,
         allow_missing=allow_missing,
         reject_below=reject_below,
+        wanted={truth.video_id for truth in truths},
         otherwise=chosen.read_predictions,
     )
     if workers is None:

@@ -12,7 +12,7 @@ from pipeline.cleanup.settings import CleanUp
 from pipeline.dataset.reader import MaskDataset
 from pipeline.errors import PipelineError
 from pipeline.evaluation.grouped_rows import Row, expression_tracks, rows_by_video
-from pipeline.evaluation.rejection import Rejection, check_presence, presence_of
+from pipeline.evaluation.rejection import Rejection, open_rejection, presence_of
 from pipeline.export.names import NameStyle
 from pipeline.export.plan import PLAN_COLUMNS, ExpressionKey, IncompleteDatasetError, Plan, make_plan
 from pipeline.masks import decode_masks, encode_masks, validate_rle
@@ -87,7 +87,7 @@ class Answers:
         allow_missing: Export empty masks where an answer is missing, ``failed`` or does not read back, and leave out
             what cannot be written at all.
         names: What the format makes of ids and frame names.
-        reject_below: Answer expressions with a lower ``presence`` with nothing.
+        reject_below: Answer expressions with a lower verdict (or, without one, ``presence``) with nothing.
         clean_up: What to clean in the masks.
 
     Attributes:
@@ -117,10 +117,10 @@ class Answers:
         self._tasks = {task.video_id: (number, task) for number, task in enumerate(tasks)}
         self._objects = objects
         self._allow_missing = allow_missing
-        self.rejection = Rejection(reject_below)
+        self.rejection = Rejection(None)
         self.cleaner = Cleaner(clean_up or CleanUp())
         if reject_below is not None:
-            check_presence(self._dataset, self._tasks)
+            self.rejection = open_rejection(self._dataset, reject_below, self._tasks)
         self._plan: Plan = make_plan(self._dataset, tasks, names)
         nothing_left = len(self._plan.left_out) == sum(len(task.expressions) for task in tasks)
         if self._plan.problems and (not allow_missing or nothing_left):
@@ -131,7 +131,7 @@ class Answers:
     def videos(self) -> Iterator[VideoAnswers]:
         """Every video of the manifest that can be written once, those with rows first; about one is held at a time."""
         waiting = dict.fromkeys(self._tasks)
-        for video in rows_by_video(self._dataset, COLUMNS, self._tasks):
+        for video in rows_by_video(self._dataset, self.rejection.columns(*COLUMNS), self._tasks):
             del waiting[video.video_id]
             for expression_id in video.unreadable:
                 self.missing.setdefault((video.video_id, expression_id), "its rows do not read back: damaged file")

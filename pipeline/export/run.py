@@ -56,7 +56,7 @@ def export(
             by default what the format usually wants.
         allow_missing: Write empty masks where an expression has no answer, ``failed`` or does not read back, and leave
             out what cannot be written at all.
-        reject_below: Answer expressions with a lower ``presence`` with nothing.
+        reject_below: Answer expressions with a lower verdict (or, without one, ``presence``) with nothing.
         clean_up: What to clean in the masks.
         file_names: For formats that name pictures: a pattern of ``{video_id}``, ``{video}`` and ``{frame}``.
         rle: For ``coco``: ``compressed``, ``uncompressed`` or ``polygons``.

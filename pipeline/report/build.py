@@ -17,7 +17,7 @@ from pipeline.dataset.verification import (
     quick_bytes,
     rows_of_files,
 )
-from pipeline.evaluation.rejection import Rejection, check_presence
+from pipeline.evaluation.rejection import Rejection, open_rejection
 from pipeline.report.cards import Card
 from pipeline.report.clips import Clip, read_clips
 from pipeline.report.collect import Key, Statistics, items_of
@@ -49,7 +49,9 @@ class ReportSummary:
     damage: list[str]
     """What of the dataset does not read back or is gone, a line each."""
     rejected: int
-    """Expressions shown as answered with nothing, because their presence is too low."""
+    """Expressions shown as answered with nothing, because they are probably not in the video."""
+    rejection: str
+    """What rejection did, as a line; empty where nothing was to be rejected."""
 
 
 def write_report(
@@ -77,7 +79,7 @@ def write_report(
         truth: The dataset's result on a benchmark, to show and to choose worst and best by.
         movies: URLs of overlay videos to link to.
         allow_missing: Show what can be read of a damaged dataset; the page says what cannot.
-        reject_below: Show expressions with a lower ``presence`` as answered with nothing.
+        reject_below: Show expressions with a lower verdict (or, without one, ``presence``) as answered with nothing.
         on_progress: Called with one line whenever there is progress to tell.
 
     Raises:
@@ -89,10 +91,8 @@ def write_report(
     damaged = find_damage(dataset, most_bytes=quick_bytes(dataset)) or []
     if damaged and not allow_missing:
         raise DamagedDatasetError(damaged)
-    rejection = Rejection(reject_below)
-    if reject_below is not None:
-        check_presence(MaskDataset(dataset, skip_damaged=allow_missing))
     source = MaskDataset(dataset, skip_damaged=allow_missing)
+    rejection = open_rejection(source, reject_below)
     totals, sampled = _collect(source, run, items, truth, rejection)
     lost = lost_rows(run, rows_of_files(dataset))
     totals.notes = [str(file) for file in damaged or source.damaged.values()]
@@ -101,7 +101,8 @@ def write_report(
     totals.notes += [str(rejection)] if reject_below is not None else []
     on_progress(f"{totals.expressions} expressions read, {len(sampled)} of them chosen to be shown")
     shown = {choice.item.key for choice in sampled}
-    clips = read_clips(dataset, shown, FRAMES, reject_below=reject_below, allow_missing=allow_missing)
+    rejected = {choice.item.key for choice in sampled if choice.item.is_rejected}
+    clips = read_clips(dataset, shown, FRAMES, rejected=rejected, allow_missing=allow_missing)
     grounds = draw_frame_pictures(clips, video_frames)
     on_progress(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
     cards = _Cards(dataset, output, clips, grounds, truth, movies or {}).of(sampled)
@@ -115,6 +116,7 @@ def write_report(
         size_bytes=len(content),
         damage=damage,
         rejected=rejection.rejected,
+        rejection=str(rejection) if reject_below is not None else "",
     )
 
 

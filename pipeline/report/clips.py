@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pipeline.dataset.reader import MaskDataset
-from pipeline.evaluation.rejection import Rejection
 from pipeline.report.collect import Key
 from pipeline.report.sample import spread
 from pipeline.schema import Rle
@@ -36,7 +35,7 @@ def read_clips(
     keys: Collection[Key],
     frames: int,
     *,
-    reject_below: float | None = None,
+    rejected: Collection[Key] = (),
     allow_missing: bool = False,
 ) -> dict[Key, Clip]:
     """Read evenly spread frames of some items; failed ones have none and are left out.
@@ -47,26 +46,14 @@ def read_clips(
         url: The dataset.
         keys: The items wanted.
         frames: Frames of each, at most.
-        reject_below: Items with a lower ``presence`` get no masks.
+        rejected: Items that get no masks.
         allow_missing: Leave out items whose rows do not read back.
 
     Raises:
         DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off.
     """
     clips: dict[Key, Clip] = {}
-    rejection = Rejection(reject_below)
-    columns = (
-        "video_id",
-        "expression_id",
-        "object_id",
-        "height",
-        "width",
-        "frames",
-        "masks",
-        "scores",
-        "presence",
-        "status",
-    )
+    columns = ("video_id", "expression_id", "object_id", "height", "width", "frames", "masks", "scores")
     dataset = MaskDataset(url, video_ids=sorted({video_id for video_id, _ in keys}), skip_damaged=allow_missing)
     for row in dataset.iter_rows(columns):
         key = (row["video_id"], row["expression_id"])
@@ -78,7 +65,7 @@ def read_clips(
             Clip(frames=[row["frames"][index] for index in where], height=row["height"], width=row["width"]),
         )
         masks, presence = (row[name] or [] for name in ("masks", "scores"))
-        if rejection.rejects([row]):
+        if key in rejected:
             masks = []
         track = Track(
             object_id=row["object_id"],

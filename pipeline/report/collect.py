@@ -59,6 +59,10 @@ class Item:
     objects: tuple[ObjectFacts, ...]
     presence: float | None = None
     """Probability that what the expression names is in the video; None if the dataset does not say."""
+    verdict: float | None = None
+    """What a second model said of it, 0..1; None if none was asked."""
+    is_rejected: bool = False
+    """Whether it has masks, but is shown as answered with nothing."""
 
     @property
     def key(self) -> Key:
@@ -120,17 +124,18 @@ def items_of(dataset: MaskDataset, rejection: Rejection) -> Iterator[Item]:
     The rows of an expression are expected to stand together, as every writer of ours leaves them. Rejected expressions
     are items without an object.
     """
-    rows = dataset.iter_rows(_COLUMNS)
+    rows = dataset.iter_rows(rejection.columns(*_COLUMNS))
     for _, group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
         listed = list(group)
-        if rejection.rejects(listed):
+        verdict, is_rejected = rejection.verdict_of(listed), rejection.rejects(listed)
+        if is_rejected:
             listed = [
                 {**row, "status": Status.NO_OBJECT.value, "areas": [0] * len(row["areas"] or ())} for row in listed
             ]
-        yield _item(listed)
+        yield _item(listed, verdict, is_rejected=is_rejected)
 
 
-def _item(rows: list[dict[str, Any]]) -> Item:
+def _item(rows: list[dict[str, Any]], verdict: float | None, *, is_rejected: bool) -> Item:
     first = rows[0]
     return Item(
         video_id=first["video_id"],
@@ -144,6 +149,8 @@ def _item(rows: list[dict[str, Any]]) -> Item:
         frames=max(len(row["areas"] or ()) for row in rows),
         objects=tuple(_facts(row) for row in sorted(rows, key=lambda row: row["object_id"])),
         presence=presence_of(rows),
+        verdict=verdict,
+        is_rejected=is_rejected,
     )
 
 

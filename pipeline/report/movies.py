@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.dataset.layout import video_stem
 from pipeline.dataset.reader import MaskDataset
 from pipeline.errors import VideoError
-from pipeline.evaluation.rejection import Rejection
+from pipeline.evaluation.rejection import open_rejection
 from pipeline.export.sinks import finished_file
 from pipeline.masks import decode_mask
 from pipeline.report.collect import Key
@@ -23,7 +23,7 @@ from pipeline.storage import join, make_directory
 
 logger = logging.getLogger(__name__)
 
-_COLUMNS = ("video_id", "expression_id", "object_id", "status", "height", "width", "frames", "masks", "presence")
+_COLUMNS = ("video_id", "expression_id", "object_id", "height", "width", "frames", "masks")
 
 Row = dict[str, Any]
 
@@ -58,7 +58,7 @@ def write_movies(
         video_frames: The videos; where one cannot be read, its masks are drawn on plain grey.
         frames_per_second: How fast the files play.
         allow_missing: Leave out expressions whose rows do not read back.
-        reject_below: Leave out expressions with a lower ``presence``.
+        reject_below: Leave out expressions with a lower verdict (or, without one, ``presence``).
 
     Returns:
         What was written: why there is only grey behind the masks, or None where the video is there.
@@ -69,7 +69,8 @@ def write_movies(
     make_directory(folder)
     written: dict[Key, str | None] = {}
     found = MaskDataset(dataset, filters=[("status", "==", Status.OK.value)], skip_damaged=allow_missing)
-    rows, rejection = found.iter_rows(_COLUMNS), Rejection(reject_below)
+    rejection = open_rejection(found, reject_below)
+    rows = found.iter_rows(rejection.columns(*_COLUMNS))
     for key, group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
         objects = sorted(group, key=lambda row: row["object_id"])
         if not objects[0]["frames"] or not objects[0]["height"] or not objects[0]["width"]:

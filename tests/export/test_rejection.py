@@ -5,16 +5,20 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_benchmark import EXPRESSIONS, draw, mask_row, write_dataset
 
 from pipeline.curate import Rules
 from pipeline.curate.run import curate
 from pipeline.dataset import MaskDataset
+from pipeline.dataset.verdicts import JUDGED_COLUMNS, row_digest
 from pipeline.errors import UsageError
 from pipeline.evaluation import evaluate
 from pipeline.export import check, export
 from pipeline.report import find_video_frames, write_report
+from pipeline.schema import VERDICTS_SCHEMA
 
 PRESENCE = {("v0aa", "0"): 0.9, ("v0aa", "1"): 0.6, ("v0aa", "2"): 0.3, ("v0aa", "10"): 0.8, ("v1bb", "0"): 0.2}
 
@@ -30,6 +34,57 @@ def answered(benchmark_of):
             rows[-1].append(mask_row(video, key, text, masks, presence=PRESENCE[video, key]))
     benchmark_of.dataset = write_dataset(benchmark_of.folder / "answered", rows)
     return benchmark_of
+
+
+OUTDATED = ("v0aa", "1")
+WRITTEN = ("video_id", "expression_id", "object_id", "expression")
+
+
+@pytest.fixture
+def verified(answered):
+    """The same with verdicts that contradict the presence of two expressions, and one on masks of earlier."""
+    verdicts = {("v0aa", "0"): 0.1, ("v1bb", "0"): 0.9, OUTDATED: 0.0}
+    rows = []
+    for row in MaskDataset(answered.dataset).iter_rows(["video_id", "expression_id", "object_id", *JUDGED_COLUMNS]):
+        key = (row["video_id"], row["expression_id"])
+        if key in verdicts:
+            judged = {**row, "areas": [1]} if key == OUTDATED else row
+            values = dict.fromkeys(VERDICTS_SCHEMA.names, "") | {name: row[name] for name in row if name in WRITTEN}
+            values |= {"verdict": verdicts[key], "outlined": True, "frames": [], "votes": []}
+            rows.append(values | {"row_digest": row_digest(judged)})
+    folder = Path(answered.dataset, "verdicts")
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=VERDICTS_SCHEMA), folder / "part-00000-of-00001.parquet")
+    return answered
+
+
+NOTE = (
+    "rejected: 2 expressions with a verdict or presence below 0.5 (1 by verdict, 1 by presence); "
+    "1 verdicts are of earlier masks and do not count"
+)
+
+
+def test_a_verdict_counts_instead_of_presence_everywhere(verified, job_here):
+    before, output = digest(verified.dataset), verified.folder / "s.zip"
+    options = {
+        "export": ["--manifest", verified.manifest, "--format", "mevis-v2", "--output", output],
+        "evaluate": ["--benchmark", "mevis-v2", "--ground-truth", verified.truth],
+        "curate": ["--output", verified.folder / "few", "--keep-no-object"],
+        "report": ["--output", verified.folder / "r.html", "--video-output", verified.folder / "movies"],
+    }
+    Path(verified.dataset, "run.json").write_text("{}")
+    for name, more in options.items():
+        code, said, _ = job_here(name)("--predictions", verified.dataset, *more, "--reject-below", "0.5")
+        assert code == 0, name
+        assert NOTE in " ".join(said.split()), name
+    scored = evaluate("mevis-v2", verified.truth, str(output)).as_json()
+    empty = {key for key, values in scored["per_expression"].items() if not values["predicted_pixels"]}
+    rows = MaskDataset(str(verified.folder / "few")).iter_rows()
+    kept = {f"{row['video_id']}_{row['expression_id']}" for row in rows if row["status"] == "no_object"}
+    assert empty == kept == {"v0aa_0", "v0aa_2"}
+    assert len(list((verified.folder / "movies").iterdir())) == 3
+    assert NOTE in (verified.folder / "r.html").read_text()
+    assert digest(verified.dataset) == before
 
 
 def digest(dataset):

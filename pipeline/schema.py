@@ -45,6 +45,10 @@ MASKS_SCHEMA = pa.schema(
         pa.field("scores", pa.list_(pa.float32())),
         pa.field("score", pa.float32()),
         pa.field("presence", pa.float32()),
+        pa.field("source", pa.string()),
+        pa.field("parent", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("video_source", pa.string()),
     ],
     metadata={"sa2va_i_pipeline.schema_version": SCHEMA_VERSION},
 )
@@ -93,6 +97,15 @@ class Rle(TypedDict):
 
     size: list[int]
     counts: str
+
+
+class RowSource(StrEnum):
+    """Where a row's masks come from, where it is no tool that has a name of its own."""
+
+    MODEL = "model"
+    ACCEPTED = "accepted"
+    """The model's, looked at and accepted by a person."""
+    PERSON = "person"
 
 
 class Status(StrEnum):
@@ -156,6 +169,14 @@ class MaskRow:
     """Expected quality of the track, 0..1."""
     presence: float | None = None
     """Probability that what the expression names is in the video at all, 0..1; ``None`` until it is computed."""
+    source: str | None = None
+    """A :class:`RowSource`, or the name of a tool; ``None`` is the model of the run."""
+    parent: str | None = None
+    """Version of the dataset that the row was taken over from; ``None`` where a run made it."""
+    license: str | None = None
+    """Of the video, as the manifest or the run's configuration has it."""
+    video_source: str | None = None
+    """Where the video is from, likewise."""
 
 
 def failed_rows(task: VideoTask, error: str) -> list[MaskRow]:

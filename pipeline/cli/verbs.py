@@ -1,6 +1,7 @@
 """The verbs of ``sa2va-i``: what a verb is, and the list of them.
 
-A verb is a module of this package named after it. Its docstring is its help text (the first line also stands in
+A verb is a module of this package named after it (``import_`` for ``import``, which is a word of Python's). Its
+docstring is its help text (the first line also stands in
 ``sa2va-i --help``), ``Options`` is a dataclass whose fields are its options (see :mod:`pipeline.settings`), and
 ``run(options)`` does the work and returns the exit code. To add one, write the module and name it here; a thin
 ``jobs/VERB.py`` makes it a file that ``ray job submit`` can run.
@@ -10,11 +11,12 @@ are instant.
 """
 
 import importlib
+from keyword import iskeyword
 from typing import Any, Protocol
 
 from pipeline.errors import UsageError
 
-VERBS = ("demo", "annotate", "status", "evaluate", "export", "report", "curate", "convert")
+VERBS = ("demo", "annotate", "status", "evaluate", "export", "import", "diff", "report", "curate", "convert")
 
 
 class Verb(Protocol):
@@ -36,7 +38,7 @@ def verb_named(name: str) -> Verb:
     """
     if name not in VERBS:
         raise UsageError(f"there is no verb {name!r}; there are {', '.join(VERBS)} (--help says what they do)")
-    return importlib.import_module(f"pipeline.cli.{name}")
+    return importlib.import_module(f"pipeline.cli.{name}_" if iskeyword(name) else f"pipeline.cli.{name}")
 
 
 def summary_of(verb: Verb) -> str:

@@ -1,8 +1,6 @@
 """From one mask dataset to a smaller one: read video by video, select, write anew."""
 
-import hashlib
 import json
-import logging
 import posixpath
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,19 +12,17 @@ from pipeline.curate.plan import Selection, check_not_empty, choose
 from pipeline.curate.review import write_review
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
+from pipeline.dataset.content import content_hash, run_of
 from pipeline.dataset.files import mask_files
-from pipeline.dataset.layout import MASKS_FOLDER, RUN_FILE
+from pipeline.dataset.layout import MASKS_FOLDER
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts, DatasetState
-from pipeline.dataset.verdicts import verdict_files
 from pipeline.dataset.verification import lost_rows, rows_of_files
 from pipeline.dataset.videos import iter_videos
 from pipeline.errors import PipelineError, StorageError, UsageError
 from pipeline.evaluation.rejection import Rejection, open_rejection
-from pipeline.storage import MissingFileError, absolute, delete, join, read_bytes, scrub
-
-log = logging.getLogger(__name__)
+from pipeline.storage import absolute, delete, scrub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,7 @@ def curate(
     rejection = open_rejection(dataset, rules.rejects_below) if with_verdicts else Rejection(None)
     chosen = choose(dataset, rules, rejection)
     rejected, rejection_note = rejection.rejected, str(rejection) if with_verdicts else ""
-    origin = _run_of(dataset.url)
+    origin = run_of(dataset.url)
     gone = _check_gone(dataset.url, origin, allow_missing=allow_missing)
     before = DatasetState(dataset.url).counts()
     check_not_empty(chosen, before)
@@ -138,14 +134,6 @@ def _check_gone(url: str, run: dict[str, Any], *, allow_missing: bool) -> list[s
     return [line]
 
 
-def content_hash(url: str, *, with_verdicts: bool = False) -> str:
-    """Tells whether a dataset, and what a second model said of it, is still the same: names and sizes of files."""
-    listing = [[posixpath.basename(file.url), file.size_bytes] for file in mask_files(url)]
-    if with_verdicts:
-        listing += [["verdicts", posixpath.basename(file.url), file.size_bytes] for file in verdict_files(url)]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-
 def _identity(
     url: str, origin: dict[str, Any], state: str, rules: Rules, before: Counts, chosen: Selection
 ) -> dict[str, Any]:
@@ -163,17 +151,6 @@ def _identity(
         "rows_dropped": chosen.dropped,
         **{f"source_{name}": value for name, value in (made or {}).items()},
     }
-
-
-def _run_of(url: str) -> dict[str, Any]:
-    """The source's ``run.json``; empty where it has none that can be read."""
-    file = join(url, RUN_FILE)
-    try:
-        run = json.loads(read_bytes(file))
-    except (MissingFileError, ValueError) as error:
-        log.warning("%s: not readable (%s); the card will not say how the masks were made", scrub(file), error)
-        return {}
-    return run if isinstance(run, dict) else {}
 
 
 def _remove_others(url: str, files: list[str]) -> None:

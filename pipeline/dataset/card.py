@@ -29,6 +29,10 @@ COLUMN_MEANINGS = {
     "scores": "confidence per frame that the object is present, 0 to 1",
     "score": "the track's J&F as the model's own evidence lets expect it, 0 to 1, to filter by",
     "presence": "probability that what the expression names is in the video at all, 0 to 1; null where not computed",
+    "source": "of the masks: null or `model`, `accepted` (the model's, accepted by a person), `person`, or a tool",
+    "parent": "version of the dataset that the row was taken over from; null where a run made it",
+    "license": "of the video; null where it was not given",
+    "video_source": "where the video is from; null where it was not given",
 }
 
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))

@@ -4,6 +4,7 @@
 
     OUTPUT/
       run.json  README.md
+      edits.jsonl                              what made this version of its parent, where ``import`` made it
       review.jsonl                             rows to look at and why, where ``curate --for-review`` made the dataset
       masks/part-00003-of-00040.parquet        rows of the videos whose part this is
       masks/a-ca978112ca1bbdca.parquet         rows of one video: outputs of the older layout, and writers without a run
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 
 RUN_FILE = "run.json"
 CARD_FILE = "README.md"
+EDITS_FILE = "edits.jsonl"
 REVIEW_FILE = "review.jsonl"
 MASKS_FOLDER = "masks"
 STATE_FOLDER = "_state"

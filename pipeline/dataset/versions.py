@@ -8,15 +8,15 @@ from pipeline.schema import MASKS_SCHEMA, SCHEMA_VERSION
 
 _VERSION_KEY = b"sa2va_i_pipeline.schema_version"
 
-_ADDED_COLUMNS = frozenset({"presence"})
-"""Columns that version 1 lacks; null in its rows."""
+_ADDED_COLUMNS = frozenset({"presence", "source", "parent", "license", "video_source"})
+"""Columns that older files lack; null in their rows."""
 
 
 def current_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """``columns`` of ``table`` with the types of :data:`pipeline.schema.MASKS_SCHEMA`, in the order asked for.
 
-    Version 1 differs in the types of ``masks`` and ``bboxes`` and has no ``presence``, which becomes null. The table's
-    own metadata stay, except for the version.
+    Version 1 differs in the types of ``masks`` and ``bboxes``; columns that were added later become null. The
+    table's own metadata stay, except for the version.
 
     Raises:
         KeyError: A column is missing that every version has.

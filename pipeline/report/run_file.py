@@ -21,8 +21,10 @@ def read_run(dataset: str) -> dict[str, Any]:
 
 
 def annotation_of(run: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the run that made the masks; for a curated dataset that of its source, if still there."""
-    configuration, source = run.get("configuration"), run.get("source")
-    if isinstance(source, str):
-        configuration = read_run(source).get("configuration")
+    """The configuration of the run that made the masks; of a curated or corrected dataset, that of its source's run."""
+    seen: set[str] = set()
+    while isinstance(source := run.get("source"), str) and source not in seen:
+        seen.add(source)
+        run = read_run(source)
+    configuration = run.get("configuration")
     return configuration if isinstance(configuration, dict) else {}

@@ -1,11 +1,15 @@
 """The storage helpers on local paths; what needs a server is in test_s3_output.py."""
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
 from pipeline import storage
 from pipeline.errors import StorageError
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,16 @@ def _raise(error):
         raise error
 
     return action
+
+
+def test_requester_pays_and_endpoints_come_from_the_environment():
+    """As the room's README says; fsspec reads it when it is imported, so in a process of its own."""
+    program = (
+        "from pipeline.storage import open_filesystem as o; fs, _ = o('s3://bucket/key'); fs.connect(); "
+        "print(fs.req_kw, fs.s3.meta.endpoint_url)"
+    )
+    variables = {"FSSPEC_S3_REQUESTER_PAYS": "true", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **variables}, cwd=ROOT
+    )
+    assert done.stdout.strip() == "{'RequestPayer': 'requester'} http://127.0.0.1:9", done.stderr

@@ -18,8 +18,8 @@ from typing import Any
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if "RAY_TMPDIR" not in os.environ:
-    # short, for Unix sockets; of its own, so that no cluster that runs on this machine is taken for the tests'
+if "RAY_TMPDIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
+    # Short, for Unix sockets. Each process that runs tests has its own: no other cluster of this machine is joined.
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -45,14 +45,14 @@ def fetch_once(source: str, revision: str, fetch: Callable[[Path], Path]) -> Pat
         CheckpointError: what was fetched is not a complete checkpoint, or the cache cannot be written.
     """
     marker = _marker(source, revision)
-    place = marker.with_suffix("")
+    folder = marker.with_suffix("")
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with _locked(marker.with_suffix(".lock"), source):
-            return _marked(marker) or _fetch(place, marker, fetch)
+            return _marked(marker) or _fetch(folder, marker, fetch)
     except OSError as error:
         raise CheckpointError(
-            f"{scrub(source)}: cannot be kept in {place} ({error}); set {CACHE_VARIABLE} to a folder with room"
+            f"{scrub(source)}: cannot be kept in {folder} ({error}); set {CACHE_VARIABLE} to a folder with room"
         ) from error
 
 
@@ -63,10 +63,10 @@ def _marker(source: str, revision: str) -> Path:
     return cache_directory() / "models" / f"{readable}-{key}.done"
 
 
-def _fetch(place: Path, marker: Path, fetch: Callable[[Path], Path]) -> Path:
+def _fetch(folder: Path, marker: Path, fetch: Callable[[Path], Path]) -> Path:
     from pipeline.model.checkpoint.weights import CheckpointFiles  # brings torch along, which only a fetch needs
 
-    directory = fetch(place)
+    directory = fetch(folder)
     read_config(directory)
     CheckpointFiles(directory)  # every shard that the index names is there and whole
     sizes = {path.name: path.stat().st_size for path in directory.iterdir() if path.is_file()}

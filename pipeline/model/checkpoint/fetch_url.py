@@ -40,8 +40,8 @@ def revision_of(url: str) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:40]
 
 
-def download(url: str, revision: str, place: Path) -> Path:
-    """Copy the model's files into ``place``; files that an interrupted attempt had finished are kept.
+def download(url: str, revision: str, folder: Path) -> Path:
+    """Copy the model's files into ``folder``; files that an interrupted attempt had finished are kept.
 
     Raises:
         CheckpointError: no model there, not of this revision any more, or no room for it.
@@ -51,24 +51,24 @@ def download(url: str, revision: str, place: Path) -> Path:
         raise CheckpointError(f"{scrub(url)}: changed while this run was starting; start it again")
     files = _files(url)
     wanted = {file.name: file.size_bytes for file in files}
-    for stray in place.iterdir():
+    for stray in folder.iterdir():
         if stray.name not in wanted or stray.stat().st_size != wanted[stray.name]:
             stray.unlink()
-    missing = [file for file in files if not (place / file.name).is_file()]
-    needed, free = sum(file.size_bytes or 0 for file in missing), shutil.disk_usage(place).free
+    missing = [file for file in files if not (folder / file.name).is_file()]
+    needed, free = sum(file.size_bytes or 0 for file in missing), shutil.disk_usage(folder).free
     if needed > free:
         raise CheckpointError(
-            f"{scrub(url)}: needs {needed / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB left; set {CACHE_VARIABLE} to "
-            "a folder with room"
+            f"{scrub(url)}: needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB left; set "
+            f"{CACHE_VARIABLE} to a folder with room"
         )
     fs, _ = open_filesystem(url)
     for file in missing:
         log.info("fetching %s/%s", scrub(url), file.name)
-        part = place / f"{file.name}.part"
+        part = folder / f"{file.name}.part"
         with_retries(partial(fs.get_file, file.path, str(part)), f"{url}/{file.name}", "read")
         _check_size(file, part, url)
-        part.rename(place / file.name)
-    return place
+        part.rename(folder / file.name)
+    return folder
 
 
 def _files(url: str) -> list[_RemoteFile]:

@@ -86,7 +86,7 @@ def fetch_model(model: PinnedModel) -> Path:
     """
     source, revision = model.source, model.revision or ""
     if model.kind == "url":
-        return fetch_once(source, revision, lambda place: fetch_url.download(source, revision, place))
+        return fetch_once(source, revision, lambda folder: fetch_url.download(source, revision, folder))
     if model.kind == "hub":
         return fetch_once(source, revision, lambda _: fetch_hub.download(source, revision))
     found = find_model(model)

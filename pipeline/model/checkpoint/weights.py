@@ -129,9 +129,9 @@ def check_fits(module: nn.Module, files: CheckpointFiles, mappings: Mapping[str,
 
 def check_all_consumed(files: CheckpointFiles, *placed: Mapping[str, TensorMapping]) -> None:
     """Refuse a checkpoint that holds tensors no part of the model takes."""
-    left = set(files.file_of).difference(*placed)
-    if left:
-        raise CheckpointError(f"{files.directory}: tensors that no part of the model takes: {_some(left)}")
+    unused = set(files.file_of).difference(*placed)
+    if unused:
+        raise CheckpointError(f"{files.directory}: tensors that no part of the model takes: {_some(unused)}")
 
 
 def save_checkpoint(

@@ -28,15 +28,17 @@ class Stretch:
         frames: Length of a piece.
         layouts: Which of them, in time order, are conditioning frames; the others are tracked. Taken in turn.
         loss_side_share: Masks are compared at 1 / this of the image's side.
+        unions: Share of the tracks that follow two objects as one mask, as expressions of several targets want.
     """
 
     frames: int
     layouts: tuple[tuple[int, ...], ...]
     loss_side_share: int
+    unions: float = 0.0
 
 
 SHORT = Stretch(frames=6, layouts=((0,), (0,), (0, 5), (0, 3), (0, 2, 5)), loss_side_share=LOSS_SIDE_SHARE)
-LONG = Stretch(frames=12, layouts=((0,), (0,), (0,), (0, 11), (0, 3, 6, 9)), loss_side_share=1)
+LONG = Stretch(frames=12, layouts=((0,), (0,), (0,), (0, 11), (0, 3, 6, 9)), loss_side_share=1, unions=0.3)
 
 
 class TrackingTraining(nn.Module):
@@ -72,15 +74,17 @@ class TrackingTraining(nn.Module):
         levels = sam_features(self.segmenter, rendered.frames.flatten(0, 1))
         chosen = _choose_objects(scenes.exists.to(device), rendered.masks(), objects, random)
         masks = torch.gather(rendered.masks(), 1, chosen[:, :, None, None, None].expand(-1, -1, frames, size, size))
-        masks = masks.flatten(0, 1)  # [N, T, S, S]
+        joined = torch.rand(clips, objects, generator=random).to(device) < self.stretch.unions
+        masks = (masks | masks.roll(1, 1) & joined[:, :, None, None, None]).flatten(0, 1)  # [N, T, S, S]
         rows = torch.arange(clips, device=device).repeat_interleave(objects)
         features = [FrameFeatures(tuple(_frame(level, clips, t)[rows] for level in levels)) for t in range(frames)]  # type: ignore[arg-type]
-        return self._follow(features, masks, layout, forcing, random)
+        return self._follow(features, masks, joined.flatten(), layout, forcing, random)
 
     def _follow(
         self,
         features: list[FrameFeatures],
         masks: Tensor,
+        joined: Tensor,
         layout: tuple[int, ...],
         forcing: float,
         random: torch.Generator,
@@ -90,7 +94,8 @@ class TrackingTraining(nn.Module):
         shares = [low_resolution_targets(masks[:, t], side) for t in range(frames)]
         bank = MemoryBank(frames)
         # A fifth of the tracks starts from a point; the others from masks. Points are practised on every track.
-        from_point = (torch.rand(count, generator=random) < 0.2).to(masks.device)
+        # Where two objects are joined, a point would mean one of them.
+        from_point = (torch.rand(count, generator=random) < 0.2).to(masks.device) & ~joined
         losses, numbers = [], {}
         for t in layout:
             entry, loss, iou = self._condition(features[t], masks[:, t], shares[t], from_point & (t == 0), random)

@@ -8,9 +8,10 @@ from typing import Any
 from pipeline.errors import PipelineError, UsageError
 from pipeline.evaluation.parallel import map_tasks
 from pipeline.evaluation.predictions import DatasetSource, VideoPrediction, open_predictions
-from pipeline.evaluation.protocols import BenchmarkProtocol, Line, Threshold, protocol_of
+from pipeline.evaluation.protocols import BenchmarkProtocol, Line, protocol_of
 from pipeline.evaluation.rejection import Rejection
 from pipeline.evaluation.scoring import Score, VideoResult
+from pipeline.evaluation.threshold import Threshold, ThresholdCurve
 from pipeline.evaluation.truth import VideoTruth
 from pipeline.storage import MissingFileError, scrub
 
@@ -36,6 +37,9 @@ class Evaluation:
     """What was rejected; None if nothing was to be."""
     threshold: Threshold | None = None
     """The best value of ``reject_below`` on this split, if asked for."""
+    curve: ThresholdCurve | None = None
+    """What every value of ``reject_below`` gives; None where the benchmark or the predictions have no presence, or
+    where something was rejected already."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, with fractions of 1; headline numbers stand at the top."""
@@ -63,6 +67,8 @@ class Evaluation:
             found["n_outdated_verdicts"] = self.rejection.outdated
         if self.threshold is not None:
             found["chosen_threshold"] = self.threshold._asdict()
+        if self.curve is not None:
+            found["threshold_curve"] = [point._asdict() for point in self.curve.points()]
         return found
 
 
@@ -100,7 +106,7 @@ def evaluate(
         PipelineError: With ``strict``, expressions are missing; or the storage failed.
     """
     chosen = protocol_of(benchmark, protocol)
-    if choose_threshold and (chosen.choose_threshold is None or reject_below is not None):
+    if choose_threshold and (chosen.threshold_curve is None or reject_below is not None):
         raise UsageError(f"--choose-threshold: not for {benchmark}, or not together with --reject-below")
     try:
         truths = chosen.read_truth(ground_truth)
@@ -126,7 +132,7 @@ def evaluate(
     if strict and missing:
         raise PipelineError(f"{scrub(predictions)}: {missing_summary(missing, expressions)}")
     scores = [score for result in ordered for score in result.scores]
-    found = chosen.choose_threshold(scores) if choose_threshold and chosen.choose_threshold else None
+    curve = _curve_of(chosen, scores, must_be=choose_threshold) if reject_below is None else None
     return Evaluation(
         protocol=chosen,
         lines=chosen.summarise(scores),
@@ -135,8 +141,21 @@ def evaluate(
         expressions=expressions,
         source={"ground_truth": scrub(ground_truth), "predictions": scrub(predictions), "objects": used},
         rejection=source.rejection if isinstance(source, DatasetSource) and reject_below is not None else None,
-        threshold=found,
+        threshold=curve.best() if curve is not None and choose_threshold else None,
+        curve=curve,
     )
+
+
+def _curve_of(protocol: BenchmarkProtocol, scores: Sequence[Score], *, must_be: bool) -> ThresholdCurve | None:
+    """The curve; None where there cannot be one, unless it ``must_be``: then UsageError is raised."""
+    if protocol.threshold_curve is None:
+        return None
+    try:
+        return protocol.threshold_curve(scores)
+    except UsageError as error:
+        if must_be:
+            raise UsageError(f"--choose-threshold: {error}") from error
+        return None
 
 
 def score_video(benchmark: str, protocol: str, truth: VideoTruth, prediction: VideoPrediction) -> VideoResult:

@@ -53,6 +53,7 @@ def card_html(card: Card) -> str:
         "status": item.status,
         "group": card.sampled.group,
         "score": _number(item.score),
+        "presence": _number(item.presence),
         "jf": _number(card.truth_score.both if card.truth_score else None),
         "area": _number(item.area),
         "pictures": f"item-{card.number}" if card.drawing is not None else "",
@@ -95,6 +96,8 @@ def _facts(card: Card) -> str:
         facts.append(("score", f"{item.score:.2f}"))
     if item.presence is not None:
         facts.append(("presence", f"{item.presence:.2f}"))
+    if item.verdict is not None:
+        facts.append(("verdict", f"{item.verdict:.2f}"))
     if card.truth_score is not None:
         truth_score = card.truth_score
         why = f" ({truth_score.missing})" if truth_score.missing else ""

@@ -1,6 +1,6 @@
 """Charts as SVG: plain numbers in, text out. Colours come from the page's style sheet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -65,6 +65,33 @@ def scatter(points: Sequence[tuple[float, float]], *, across: str, up: str, summ
     )
     ticks = _ticks([(0, "0"), (0.5, f"{across} 0.5"), (1, "1")])
     return _svg(dots + ticks + _height_labels(["0", f"{up} 1"]), summary)
+
+
+def lines(series: Mapping[str, Sequence[float]], *, across: str, mark: float, summary: str) -> str:
+    """Lines over equal steps from 0 to 1, values from 0 to 1, told apart by dashes and a name at their end.
+
+    Args:
+        series: At most four: name and values.
+        across: What goes from 0 to 1.
+        mark: Where a vertical line stands.
+        summary: The chart in words.
+    """
+    parts = []
+    for number, (name, values) in enumerate(series.items()):
+        step = _PLOT_WIDTH / (len(values) - 1)
+        points = " ".join(
+            f"{_LEFT + index * step:.1f},{_TOP + (1 - value) * _PLOT_HEIGHT:.1f}" for index, value in enumerate(values)
+        )
+        y = _TOP + _PLOT_HEIGHT - 6 - 13 * (len(series) - 1 - number)
+        parts.append(
+            f'<polyline class="line line-{number}" points="{points}"><title>{escape(name)}</title></polyline>'
+            f'<line class="line line-{number}" x1="{_LEFT + 6}" x2="{_LEFT + 28}" y1="{y - 4}" y2="{y - 4}"/>'
+            f'<text x="{_LEFT + 33}" y="{y}">{escape(name)}</text>'
+        )
+    x = _LEFT + mark * _PLOT_WIDTH
+    parts.append(f'<line class="median" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_TOP + _PLOT_HEIGHT}"/>')
+    ticks = _ticks([(0, "0"), (0.5, f"{across} 0.5"), (1, "1")])
+    return _svg("".join(parts) + ticks + _height_labels(["0", "1"]), summary)
 
 
 def _bars(

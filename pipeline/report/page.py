@@ -20,6 +20,8 @@ _SORTS = {
     "sample": "as sampled",
     "score-low": "score, lowest first",
     "score-high": "score, highest first",
+    "presence-low": "presence, lowest first",
+    "presence-high": "presence, highest first",
     "jf-low": "J&F, lowest first",
     "jf-high": "J&F, highest first",
     "area-high": "area, largest first",
@@ -58,7 +60,9 @@ def page_html(page: Page) -> bytes:
     template, style, script = ((assets / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     groups = [group for group in GROUPS if any(card.sampled.group == group for card in page.cards)]
-    sorts = {key: name for key, name in _SORTS.items() if page.has_truth or not key.startswith("jf")}
+    has_presence = any(card.sampled.item.presence is not None for card in page.cards)
+    offered = {"jf": page.has_truth, "presence": has_presence}
+    sorts = {key: name for key, name in _SORTS.items() if offered.get(key.split("-")[0], True)}
     values = {
         "script_hash": f"sha256-{digest}",
         "style": style,
@@ -76,6 +80,7 @@ def page_html(page: Page) -> bytes:
         "group_options": _options({group: group for group in groups}),
         "sort_options": _options(sorts),
         "truth_switch": _TRUTH_SWITCH if page.has_truth else "",
+        "presence_filter": _PRESENCE_FILTER if has_presence else "",
         "cards": "\n".join(card_html(card) for card in page.cards),
         "data": "\n".join(_data(page)),
     }
@@ -84,6 +89,16 @@ def page_html(page: Page) -> bytes:
 
 
 _TRUTH_SWITCH = '<label class="check"><input type="checkbox" name="truth" checked> truth (white line)</label>'
+
+_PRESENCE_FILTER = (
+    "<fieldset><legend>Presence</legend>\n"
+    + "".join(
+        f'<label><span>{bound}</span> <input type="number" name="presence-{bound}" min="0" max="1" step="0.05" '
+        'inputmode="decimal"></label>\n'
+        for bound in ("from", "to")
+    )
+    + "</fieldset>"
+)
 
 
 def _data(page: Page) -> list[str]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.dataset.identity import without_secrets
 from pipeline.engine.progress import duration
+from pipeline.evaluation.threshold import ThresholdCurve
 from pipeline.report.cards import Card
-from pipeline.report.charts import bars_over_time, histogram, percent, scatter
+from pipeline.report.charts import bars_over_time, histogram, lines, percent, scatter
 from pipeline.report.collect import Item, Statistics
 from pipeline.report.drawing import FramePictures
 from pipeline.report.page import Page
@@ -172,7 +173,23 @@ def _charts(totals: Totals) -> list[tuple[str, str]]:
         charts.append(("Frames per second over the run", bars))
     if totals.points:
         charts.append(("Score against J&F", _against_truth(totals.points)))
+    if totals.truth is not None and totals.truth.curve is not None:
+        charts.append(("Rejecting expressions below a presence", _rejecting(totals.truth.curve)))
     return charts
+
+
+def _rejecting(curve: ThresholdCurve) -> str:
+    points, best = curve.points(), curve.best()
+    series = {
+        "N-acc": [point.n_acc for point in points],
+        "T-acc": [point.t_acc for point in points],
+        "final": [point.final for point in points],
+    }
+    summary = (
+        f"best at {best.value:.3g}: final {100 * best.final:.1f} instead of {100 * best.final_without:.1f}, "
+        f"{best.rejected:,} expressions are rejected"
+    )
+    return lines(series, across="threshold", mark=best.value, summary=summary)
 
 
 def _against_truth(points: Sequence[tuple[float, float]]) -> str:

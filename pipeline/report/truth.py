@@ -1,4 +1,4 @@
-"""FramePictures truth beside the masks: J and F of every expression, and the true masks of those that are shown."""
+"""Ground truth beside the masks: J and F of every expression, and the true masks of those that are shown."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation import evaluate
 from pipeline.evaluation.protocols import protocol_of
 from pipeline.evaluation.protocols.common import mean_of
+from pipeline.evaluation.threshold import ThresholdCurve
 from pipeline.evaluation.truth import VideoTruth, union_of
 from pipeline.report.collect import Key
 
@@ -37,6 +38,8 @@ class Truth:
     """The benchmark's own averages, fractions of 1."""
     truth_scores: dict[Key, TruthScore]
     videos: dict[str, VideoTruth]
+    curve: ThresholdCurve | None = None
+    """What each threshold on presence gives, where the benchmark asks for rejection and nothing was rejected yet."""
 
     def mask(self, key: Key, frame: str) -> np.ndarray | None:
         """The true mask, bool ``[H, W]``, of an expression in a frame; None where nothing is annotated."""
@@ -88,5 +91,9 @@ def read_truth(
         )
     videos = {video.video_id: video for video in protocol_of(benchmark).read_truth(ground_truth)}
     return Truth(
-        about=evaluation.protocol.about, headline=evaluation.lines[0].values, truth_scores=truth_scores, videos=videos
+        about=evaluation.protocol.about,
+        headline=evaluation.lines[0].values,
+        truth_scores=truth_scores,
+        videos=videos,
+        curve=evaluation.curve,
     )

@@ -130,6 +130,15 @@ def test_the_chosen_threshold_is_the_best_one(answered, job_here):
     assert chosen["value"] == pytest.approx(0.45)
     assert chosen["final"] == pytest.approx(max(finals.values())) == finals[0.45]
     assert chosen["final_without"] == pytest.approx(finals[0.0])
+    for value in finals:
+        point = result["threshold_curve"][round(100 * value)]
+        assert point["reject_below"] == value
+        there = evaluate("mevis-v2", answered.truth, answered.dataset, reject_below=value).as_json()
+        assert point["final"] == pytest.approx(there["final"])
+        of_targets = there["results"]["J&F over target expressions, nothing = no pixel"]["final"]
+        assert point["final_target"] == pytest.approx(of_targets)
+        others = {"n_acc": "N-acc", "t_acc": "T-acc", "accuracy": "accuracy", "mcc": "MCC", "rejected": "n_rejected"}
+        assert {name: point[name] for name in others} == pytest.approx({a: there[b] for a, b in others.items()})
     assert chosen["rejected"] == 2
     options = ["--benchmark", "mevis-v2", "--ground-truth", answered.truth, "--predictions", answered.dataset]
     code, said, _ = job_here("evaluate")(*options, "--choose-threshold")
@@ -156,6 +165,21 @@ def test_a_report_shows_rejected_expressions_as_without_object(answered):
         summary = write_report(answered.dataset, str(page), video_frames, reject_below=0.5)
     assert summary.rejected == 2
     assert "rejected: 2 expressions with a presence below 0.5" in page.read_text()
+
+
+def test_a_report_with_ground_truth_draws_what_each_threshold_gives(answered, job_here):
+    Path(answered.dataset, "run.json").write_text("{}")
+    page = answered.folder / "report.html"
+    options = ["--benchmark", "mevis-v2", "--ground-truth", answered.truth, "--output", page]
+    assert job_here("report")("--predictions", answered.dataset, *options)[0] == 0
+    chosen = evaluate("mevis-v2", answered.truth, answered.dataset, choose_threshold=True).threshold
+    expected = (
+        f"best at 0.45: final {100 * chosen.final:.1f} instead of {100 * chosen.final_without:.1f}, 2 expressions"
+    )
+    assert expected in page.read_text()
+    assert page.read_text().count("<polyline") == 3
+    assert job_here("report")("--predictions", answered.dataset, *options, "--reject-below", "0.45")[0] == 0
+    assert "<polyline" not in page.read_text()
 
 
 def test_without_any_presence_nothing_can_be_rejected(benchmark_of, job_here):

@@ -67,7 +67,12 @@ def dataset_of_clips(folder, clips):
             spoil = 4 * (2 * number + index)
             rows.append(
                 track_row(
-                    video_id, expression_id, expression["exp"], spoiled(masks, spoil), score=max(0.05, 1 - spoil / 40)
+                    video_id,
+                    expression_id,
+                    expression["exp"],
+                    spoiled(masks, spoil),
+                    score=max(0.05, 1 - spoil / 40),
+                    presence=0.1 + spoil / 40,
                 )
             )
         videos.append(rows)

@@ -98,6 +98,12 @@ def test_search_and_filters_narrow_the_gallery_down(open_page, reported):
     page.locator("[name=to]").fill("0.25")
     assert "both of them" in shown(page)
     assert 0 < len(shown(page)) < total
+    page.get_by_role("button", name="Reset").click()
+    until(page, f"document.querySelector('output').value === '{total} shown'")
+    page.locator("[name=presence-from]").fill("0.15")
+    page.locator("[name=presence-to]").fill("0.35")
+    values = "cards => cards.filter(c => c.checkVisibility()).map(c => c.dataset.presence)"
+    assert sorted(map(float, page.eval_on_selector_all(".card", values))) == pytest.approx([0.2, 0.3])
 
 
 def test_sorting(open_page):
@@ -108,6 +114,10 @@ def test_sorting(open_page):
         values = page.eval_on_selector_all(".card", scores)
         assert values == sorted(values, reverse=reverse)
         assert len(set(values)) > 3
+    page.locator("[name=sort]").select_option("presence-low")
+    values = page.eval_on_selector_all(".card", scores.replace("score", "presence"))
+    assert values == sorted(values)
+    assert len(values) > 3
     page.locator("[name=sort]").select_option("jf-low")
     values = page.eval_on_selector_all(".card", scores.replace("score", "jf"))
     assert values == sorted(values)

@@ -13,9 +13,9 @@ from pipeline.evaluation.protocols import (
     saco_veval,
     votsr,
 )
-from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, Threshold
+from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line
 
-__all__ = ["BENCHMARKS", "PROTOCOLS", "BenchmarkProtocol", "Line", "Threshold", "protocol_of"]
+__all__ = ["BENCHMARKS", "PROTOCOLS", "BenchmarkProtocol", "Line", "protocol_of"]
 
 PROTOCOLS = (
     mevis.PROTOCOL,

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.evaluation.predictions import PredictionSource, VideoPrediction
 from pipeline.evaluation.scoring import BOUNDARY, REGION, Score, VideoResult, score_expressions
+from pipeline.evaluation.threshold import ThresholdCurve
 from pipeline.evaluation.truth import VideoTruth
 
 
@@ -16,19 +17,6 @@ class Line(NamedTuple):
 
     name: str
     values: dict[str, float | None]
-
-
-class Threshold(NamedTuple):
-    """A value for ``--reject-below``."""
-
-    value: float
-    """Expressions with a presence below this are rejected."""
-    final: float
-    """What the benchmark then gives."""
-    final_without: float
-    """What it gives when nothing is rejected."""
-    rejected: int
-    """Expressions that are rejected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +35,8 @@ class BenchmarkProtocol:
     """Objects of a mask dataset's answers that count if nothing else is asked for: ``first``, ``union`` or ``all``."""
     read_predictions: Callable[[str], PredictionSource] | None = None
     """Reads predictions in the benchmark's own form, where they are no mask dataset; None for pictures and the like."""
-    choose_threshold: Callable[[Sequence[Score]], Threshold] | None = None
-    """Finds the presence below which rejecting pays most; None if the benchmark asks for no rejection."""
+    threshold_curve: Callable[[Sequence[Score]], ThresholdCurve] | None = None
+    """What every threshold on presence gives; None if the benchmark asks for no rejection."""
 
 
 def score_region_and_boundary(video: VideoTruth, prediction: VideoPrediction) -> VideoResult:

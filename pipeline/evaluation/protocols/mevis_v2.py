@@ -5,27 +5,23 @@ counts the no-target expressions, and whether "answered with nothing" means no p
 frame, the threshold of generalized referring segmentation on images.
 """
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 from scipy.stats import rankdata
 
-from pipeline.errors import UsageError
 from pipeline.evaluation.predictions import RlePrediction, VideoPrediction
 from pipeline.evaluation.protocols import mevis
 from pipeline.evaluation.protocols.common import (
     BenchmarkProtocol,
     Line,
-    Threshold,
     mean,
     mean_of,
     region_and_boundary,
 )
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
+from pipeline.evaluation.threshold import ThresholdCurve, matthews
 from pipeline.evaluation.truth import VideoTruth
 
 FEW_PIXELS = 50
@@ -53,18 +49,21 @@ MEASURES = (
 
 
 def score_video(video: VideoTruth, prediction: VideoPrediction) -> VideoResult:
-    """J and F of every expression, as answered and as if it were rejected, its largest mask in pixels and its presence.
+    """J and F of every expression, as answered and as if it were rejected, its largest mask in pixels.
 
-    ``kind`` is the number of annotated objects.
+    Where the predictions say them, its presence and a second model's verdict too. ``kind`` is the number of
+    annotated objects.
     """
     result = score_expressions(video, prediction, MEASURES)
     counts = {expression.expression_id: len(expression.objects) for expression in video.expressions}
-    presence = prediction.presence if isinstance(prediction, RlePrediction) else {}
+    known = {}
+    if isinstance(prediction, RlePrediction):
+        known = {"presence": prediction.presence, "verdict": prediction.verdicts}
     scores = []
     for score in result.scores:
-        known = presence.get(score.expression_id)
-        values = score.values if known is None else {**score.values, "presence": known}
-        scores.append(replace(score, kind=counts[score.expression_id], values=values))
+        key = score.expression_id
+        said = {name: values[key] for name, values in known.items() if key in values}
+        scores.append(replace(score, kind=counts[key], values={**score.values, **said}))
     return VideoResult(video_id=result.video_id, scores=scores, missing=result.missing)
 
 
@@ -91,63 +90,27 @@ def _line(scores: Sequence[Score], *, few_pixels: int = 1, all_count: bool = Tru
         "N-acc": n_acc,
         "T-acc": t_acc,
         "accuracy": mean(right),
-        "MCC": _matthews([(bool(score.kind), _pixels(score) >= few_pixels) for score in scores]),
-        "presence AUC": _area_under_curve(scores),
+        "MCC": _matthews(target, no_target, few_pixels),
+        "presence AUC": _area_under_curve(scores, "presence"),
+        **({"verdict AUC": _area_under_curve(scores, "verdict")} if any("verdict" in s.values for s in scores) else {}),
     }
 
 
-def _matthews(pairs: Sequence[tuple[bool, bool]]) -> float | None:
-    """Matthews' correlation of "has a target" and "is answered with something"; None where one of them never varies."""
-    table = Counter(pairs)
-    hits, rejections = table[True, True], table[False, False]
-    misses, alarms = table[True, False], table[False, True]
-    product = (hits + alarms) * (hits + misses) * (rejections + alarms) * (rejections + misses)
-    return (hits * rejections - alarms * misses) / math.sqrt(product) if product else None
+def _matthews(target: Sequence[Score], no_target: Sequence[Score], few_pixels: int) -> float | None:
+    hits = sum(_pixels(score) >= few_pixels for score in target)
+    alarms = sum(_pixels(score) >= few_pixels for score in no_target)
+    return matthews(hits, len(target) - hits, alarms, len(no_target) - alarms)
 
 
-def _area_under_curve(scores: Sequence[Score]) -> float | None:
-    """How often a target expression has the higher presence of two, ties as a half; None without both kinds."""
-    known = [score for score in scores if "presence" in score.values]
-    target = [score.values["presence"] for score in known if score.kind]
-    others = [score.values["presence"] for score in known if not score.kind]
+def _area_under_curve(scores: Sequence[Score], name: str) -> float | None:
+    """How often a target expression has the higher ``name`` of two, ties as a half; None without both kinds."""
+    known = [score for score in scores if name in score.values]
+    target = [score.values[name] for score in known if score.kind]
+    others = [score.values[name] for score in known if not score.kind]
     if not target or not others:
         return None
     ranks = rankdata([*target, *others])[: len(target)]
     return float((ranks.sum() - len(target) * (len(target) + 1) / 2) / (len(target) * len(others)))
-
-
-def choose_threshold(scores: Sequence[Score]) -> Threshold:
-    """The presence below which rejecting gives the best ``final``; of equal ones the lowest.
-
-    Tried are 0, which rejects nothing, and the middles between neighbouring values, so that another split is not cut at
-    one of its own.
-
-    Raises:
-        UsageError: No expression has a presence, or the split lacks target or no-target expressions.
-    """
-    values = sorted({score.values["presence"] for score in scores if "presence" in score.values})
-    if not values:
-        raise UsageError("--choose-threshold: no expression has a presence; only datasets of a model that says one do")
-    without = _line(scores)["final"]
-    if without is None:
-        raise UsageError("--choose-threshold: the split needs expressions with and without a target")
-    tried = [0.0, *((low + high) / 2 for low, high in pairwise(values)), min(1.0, values[-1] + 1e-6)]
-    finals = [_line([_rejected(score, value) for score in scores])["final"] or 0.0 for value in tried]
-    best = int(np.argmax(finals))
-    count = sum(_is_rejected(score, tried[best]) for score in scores)
-    return Threshold(value=tried[best], final=finals[best], final_without=without, rejected=count)
-
-
-def _is_rejected(score: Score, below: float) -> bool:
-    return score.missing is None and _pixels(score) > 0 and score.values.get("presence", 1.0) < below
-
-
-def _rejected(score: Score, below: float) -> Score:
-    """The score that an expression gets if those with a presence below this are answered with nothing."""
-    if not _is_rejected(score, below):
-        return score
-    nothing = {"J": score.values["J_if_rejected"], "F": score.values["F_if_rejected"], "predicted_pixels": 0.0}
-    return replace(score, values={**score.values, **nothing})
 
 
 def _pixels(score: Score) -> float:
@@ -161,5 +124,5 @@ PROTOCOL = BenchmarkProtocol(
     read_truth=mevis.read_truth,
     score_video=score_video,
     summarise=summarise,
-    choose_threshold=choose_threshold,
+    threshold_curve=ThresholdCurve,
 )

@@ -166,8 +166,9 @@
   const number = (text) => (text === "" || text === undefined ? null : Number(text));
   const facts = new Map(
     cards.map((card, order) => {
-      const { search, status, group, score, jf, area } = card.dataset;
-      return [card, { order, search: search.toLowerCase(), status, group, score: number(score), jf: number(jf), area: number(area) }];
+      const { search, status, group, score, presence, jf, area } = card.dataset;
+      const numbers = { score: number(score), presence: number(presence), jf: number(jf), area: number(area) };
+      return [card, { order, search: search.toLowerCase(), status, group, ...numbers }];
     }),
   );
 
@@ -175,24 +176,29 @@
     sample: () => 0,
     video: (a, b) => (a.search < b.search ? -1 : a.search > b.search ? 1 : 0),
   };
-  for (const name of ["score", "jf", "area"]) {
+  for (const name of ["score", "presence", "jf", "area"]) {
     const missing = (a, b) => (a[name] === null) - (b[name] === null);
     sortBy[`${name}-low`] = (a, b) => missing(a, b) || a[name] - b[name];
     sortBy[`${name}-high`] = (a, b) => missing(a, b) || b[name] - a[name];
   }
 
+  // no field, or an empty one, lets everything through
+  const within = (value, from, to) => {
+    const low = number(from?.value), high = number(to?.value);
+    return (low === null || (value !== null && value >= low)) && (high === null || (value !== null && value <= high));
+  };
+
   const apply = () => {
-    const { search, status, group, from, to } = form.elements;
+    const { search, status, group, from, to, "presence-from": presenceFrom, "presence-to": presenceTo } = form.elements;
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const low = number(from.value), high = number(to.value);
     let shown = 0;
     for (const [card, fact] of facts) {
       const fits =
         words.every((word) => fact.search.includes(word)) &&
         (!status.value || fact.status === status.value) &&
         (!group.value || fact.group === group.value) &&
-        (low === null || (fact.score !== null && fact.score >= low)) &&
-        (high === null || (fact.score !== null && fact.score <= high));
+        within(fact.score, from, to) &&
+        within(fact.presence, presenceFrom, presenceTo);
       card.hidden = !fits;
       shown += fits;
     }

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from pipeline.rle_text import from_text, to_text
 from pipeline.schema import Rle
 
 MAX_PIXELS = 2**30
 """A mask that claims more is refused: its size comes from a file, and decoding allocates it."""
-
-_MAX_CHARACTERS_PER_RUN = 7  # five bits each: enough for any run within MAX_PIXELS, sign included
 
 
 def encode_masks(masks: np.ndarray) -> list[Rle | None]:
@@ -29,17 +28,25 @@ def encode_masks(masks: np.ndarray) -> list[Rle | None]:
     """
     if masks.ndim != 3:
         raise ValueError(f"masks must be [T, H, W], not of shape {masks.shape}")
-    if masks.size == 0:
-        return [None] * len(masks)
-    # The encoder counts changes of value, so 255 beside 1 would be a boundary: reduce to 0 and 1 first.
+    # Runs are told by changes of value, so 255 beside 1 would be a boundary: reduce to 0 and 1 first.
     binary = masks if masks.dtype == np.bool_ else masks != 0
-    columns_first = np.asfortranarray(binary.view(np.uint8).transpose(1, 2, 0))
-    encoded = coco.encode(columns_first)
-    areas = _areas(encoded)
-    return [
-        Rle(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode("ascii")) if area else None
-        for rle, area in zip(encoded, areas, strict=True)
-    ]
+    return [_encode(mask) for mask in binary]
+
+
+def _encode(mask: np.ndarray) -> Rle | None:
+    """One mask, bool ``[H, W]``, byte for byte as pycocotools encodes it, which would hold up every other thread."""
+    height, width = mask.shape
+    rows = np.flatnonzero(mask.any(1))
+    if not rows.size:
+        return None
+    columns = np.flatnonzero(mask.any(0))
+    first, last = int(columns[0]), int(columns[-1]) + 1  # columns outside are one run
+    pixels = np.ascontiguousarray(mask[:, first:last].T).reshape(-1)
+    changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + (1 + first * height)
+    start = [first * height] if pixels[0] else []
+    end = [last * height] if pixels[-1] and last < width else []
+    edges = np.concatenate([[0], start, changes, end, [height * width]]).astype(np.int64)
+    return Rle(size=[height, width], counts=to_text(np.diff(edges)))
 
 
 def decode_mask(rle: Rle) -> np.ndarray:
@@ -111,8 +118,7 @@ def run_lengths(rle: Rle) -> list[int]:
     """The run lengths of a mask in column-major order, zeros first. Raises ValueError when ``rle`` is invalid."""
     validate_rle(rle)
     counts = rle["counts"]
-    characters = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8)
-    return [int(run) for run in _runs(characters)]
+    return [int(run) for run in from_text(counts)]
 
 
 def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
@@ -125,11 +131,7 @@ def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
     counts = rle.get("counts")
     if not isinstance(counts, str | bytes):
         raise ValueError(f"counts must be a compressed RLE string, not {type(counts).__name__}")
-    try:
-        characters = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, dtype=np.uint8)
-    except UnicodeEncodeError as error:
-        raise ValueError("counts holds characters that no RLE has") from error
-    runs = _runs(characters)
+    runs = from_text(counts)
     if runs.size and runs.min() < 0:
         raise ValueError("counts holds a negative run")
     total = int(runs.sum())
@@ -145,30 +147,6 @@ def _size(rle: Any) -> tuple[int, int]:  # noqa: ANN401
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"size [{height}, {width}] is outside 1 to {MAX_PIXELS} pixels")
     return height, width
-
-
-def _runs(characters: np.ndarray) -> np.ndarray:
-    """Run lengths, int64 ``[runs]``, of COCO's string form: base-32 digits, lowest first, most as differences."""
-    if characters.size == 0:
-        return np.zeros(0, dtype=np.int64)
-    digits = characters.astype(np.int64) - 48
-    if digits.min() < 0 or digits.max() > 63:
-        raise ValueError("counts holds characters that no RLE has")
-    last = (digits & 0x20) == 0  # the other digits are continued by the next one
-    if not last[-1]:
-        raise ValueError("counts ends in the middle of a run")
-    ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    if (ends - starts).max() >= _MAX_CHARACTERS_PER_RUN:
-        raise ValueError("counts holds a run that is too long")
-    place = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
-    values = np.add.reduceat((digits & 0x1F) << (5 * place), starts)
-    negative = (digits[ends] & 0x10) != 0
-    values -= negative.astype(np.int64) << (5 * (ends - starts + 1))
-    # From the fourth run on, each is stored as the difference to the one two places before.
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
 
 
 def _areas(encoded: list[dict[str, Any]]) -> np.ndarray:

@@ -61,6 +61,18 @@ def test_layouts_and_values(masks):
     assert (decode_masks(encode_masks(masks), *masks.shape[1:]) == (masks != 0)).all()
 
 
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.97])
+def test_the_text_is_that_of_pycocotools(density):
+    random = np.random.default_rng(7)
+    for _ in range(200):
+        height, width = random.integers(1, 50, 2)
+        mask = random.random((height, width)) < density
+        mask[:, : random.integers(0, width + 1)] &= random.random() < 0.5  # empty columns at the left
+        (rle,) = encode_masks(mask[None])
+        expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert rle == ({**expected, "counts": expected["counts"].decode()} if mask.any() else None)
+
+
 def test_clips_of_more_than_255_frames():
     masks = np.zeros((600, 5, 7), bool)
     masks[1:, 2, 3] = True

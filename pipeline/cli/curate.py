@@ -17,8 +17,9 @@ rules are applied in this order: failed and no-object rows go; then --min-presen
 duplicates (a sentence asked twice of a video, then the same masks on every frame; the row with the higher score stays);
 --max-per-video; --for-review
 
---for-review picks by low score, by presence near 0.5 (or --reject-below), and answers without an object whose presence
-is high, in turn, and spreads over kinds of sentences; the same dataset gives the same rows
+--for-review picks by verdicts of a second model, masks that differ from those of --against, answers without an object
+whose presence is high, presence near 0.5 (or --reject-below), and low score, in turn, and spreads over kinds of
+sentences; the same dataset gives the same rows
 
 exit codes: 0 done; 1 done, but with --allow-missing rows were left out that do not read back; 2 bad usage; 3 could not
 run, for instance because a file of the dataset is damaged and --allow-missing was not given

@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from pipeline.curate.change import reject
-from pipeline.curate.review import Pick, ReviewPicker, RowId
+from pipeline.curate.review import FACTS, Pick, ReviewPicker, RowId
 from pipeline.curate.rules import Rules
 from pipeline.curate.select import NOT_PICKED, REASONS, select
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.state import Counts
+from pipeline.dataset.verdicts import Verdicts
 from pipeline.dataset.videos import count_rows, iter_videos
 from pipeline.errors import UsageError
 from pipeline.evaluation.rejection import Rejection
-
-_FACTS = ["video_id", "expression_id", "object_id", "expression", "status", "score", "presence"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,9 @@ def choose(
     rows_of = count_rows(dataset)
     picker = None
     if rules.for_review is not None:
-        picker = ReviewPicker(rules.for_review, threshold=rules.reject_below, other_iou=other_iou)
+        verdicts = Verdicts.of_dataset(dataset.url)
+        threshold = rules.reject_below
+        picker = ReviewPicker(rules.for_review, threshold=threshold, other_iou=other_iou, verdicts=verdicts)
     kept, dropped = dict[str, list[int]](), Counter[str]()
     places: dict[RowId, int] = {}
     read = 0
@@ -83,10 +84,11 @@ def choose(
 def _consider(rows: pa.Table, chosen: list[int], picker: ReviewPicker) -> dict[RowId, int]:
     """Show the rows kept of one video to the picker; returns where in the video each of them is."""
     found = {}
-    facts = rows.select(_FACTS).to_pylist()
+    facts = rows.select(list(FACTS)).to_pylist()
     for index in chosen:
-        picker.add(facts[index])
-        found[facts[index]["video_id"], facts[index]["expression_id"], facts[index]["object_id"]] = index
+        row = facts[index]
+        picker.add(row)
+        found[row["video_id"], row["expression_id"], row["object_id"]] = index
     return found
 
 

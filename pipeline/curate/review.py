@@ -9,14 +9,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.dataset.layout import REVIEW_FILE
+from pipeline.dataset.verdicts import JUDGED_COLUMNS, Verdicts
 from pipeline.schema import Status
 from pipeline.storage import atomic_write, join
 
 RowId = tuple[str, str, int]
 """``(video_id, expression_id, object_id)``."""
 
+FACTS = tuple(dict.fromkeys(("video_id", "expression_id", "object_id", "score", "presence", *JUDGED_COLUMNS)))
+"""Columns that are looked at."""
 PRESENCE_THRESHOLD = 0.5
 """Presence is doubtful near this, unless ``reject_below`` names another threshold."""
+_KINDS = ("verdict", "other run", "answer", "presence", "score")
+"""Reasons in the order in which they take turns."""
+_STRONG = 0.5
+"""Reasons of less strength are not told, unless there is no other."""
 _HELD_PER_PICK = 8
 """Candidates held for each row to pick and each reason, so that there is a choice between kinds of sentences."""
 _WORD = re.compile(r"\w+")
@@ -75,18 +82,25 @@ class ReviewPicker:
         count: Rows to pick.
         threshold: Presence is doubtful near it.
         other_iou: By row: IoU of its masks with those of another run, for rows in which the two differ.
+        verdicts: What a second model said of the rows.
     """
 
     def __init__(
-        self, count: int, *, threshold: float | None = None, other_iou: Mapping[RowId, float] | None = None
+        self,
+        count: int,
+        *,
+        threshold: float | None = None,
+        other_iou: Mapping[RowId, float] | None = None,
+        verdicts: Verdicts | None = None,
     ) -> None:
         self._count = count
         self._threshold = PRESENCE_THRESHOLD if threshold is None else threshold
         self._other_iou = other_iou or {}
+        self._verdicts = verdicts if verdicts is not None else Verdicts()
         self._held: dict[str, list[tuple[float, _Reversed, _Candidate]]] = defaultdict(list)
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Consider a row, given as its columns without masks."""
+        """Consider a row, of which only :data:`FACTS` are looked at."""
         key = (row["video_id"], row["expression_id"], row["object_id"])
         reasons = tuple(self._reasons(key, row))
         candidate = _Candidate(key, dict(row), reasons)
@@ -100,7 +114,7 @@ class ReviewPicker:
         """The rows, the one most worth a look first."""
         candidates = {candidate.key: candidate for held in self._held.values() for *_, candidate in held}
         cluster_of = _clusters({key: candidate.row["expression"] for key, candidate in candidates.items()})
-        waiting = {kind: _by_cluster(held, cluster_of) for kind, held in sorted(self._held.items())}
+        waiting = {kind: _by_cluster(held, cluster_of) for kind in _KINDS if (held := self._held.get(kind))}
         picked: dict[RowId, _Candidate] = {}
         used: Counter[str] = Counter()
         while len(picked) < self._count and any(waiting.values()):
@@ -121,6 +135,9 @@ class ReviewPicker:
         iou = self._other_iou.get(key)
         if iou is not None:
             found.append(("other run", 1 - iou, f"another run's masks differ, IoU {iou:.2f}"))
+        verdict = self._verdicts.of_row(row) if len(self._verdicts) else None
+        if verdict is not None and row["status"] == Status.OK:
+            found.append(("verdict", 1 - verdict, f"verdict of a second model {verdict:.2f}"))
         return found
 
     def _presence_reasons(self, status: str, presence: float) -> list[tuple[str, float, str]]:
@@ -183,6 +200,8 @@ def _content_words(sentence: str) -> frozenset[str]:
 
 def _pick(candidate: _Candidate) -> Pick:
     row = candidate.row
+    reasons = sorted(candidate.reasons, key=lambda reason: -reason[1])
+    told = [words for _, strength, words in reasons if strength >= _STRONG] or [reasons[0][2]]
     video_id, expression_id, object_id = candidate.key
     return Pick(
         video_id=video_id,
@@ -191,5 +210,5 @@ def _pick(candidate: _Candidate) -> Pick:
         expression=row["expression"],
         score=row["score"],
         presence=row["presence"],
-        reason="; ".join(words for *_, words in sorted(candidate.reasons, key=lambda reason: -reason[1])),
+        reason="; ".join(told),
     )

@@ -4,9 +4,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
+from pipeline.errors import UsageError
 from pipeline.settings import NOT_NEGATIVE, CheckedSettings, Option, Rule, at_least, between
 
-_NEWER = ("for_review",)
+_NEWER = ("for_review", "against")
 TRAIN, VALIDATION = "train", "validation"
 
 
@@ -38,6 +39,13 @@ class Rules(CheckedSettings):
     for_review: Annotated[int, at_least(1), Option("N")] | None = None
     """Of the rows that the other rules keep, only the N that are most worth a person's look; review.jsonl beside them
     says why, and is an edit file to be filled in."""
+    against: Annotated[str, Option("OUT2")] | None = None
+    """With --for-review: another run over the same videos; a row whose masks differ there is worth a look."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.against is not None and self.for_review is None:
+            raise UsageError("--against is for --for-review")
 
     @property
     def keeps_no_object(self) -> bool:

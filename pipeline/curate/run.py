@@ -23,6 +23,7 @@ from pipeline.dataset.videos import iter_videos
 from pipeline.errors import PipelineError, StorageError, UsageError
 from pipeline.evaluation.rejection import Rejection, open_rejection
 from pipeline.storage import absolute, delete, scrub
+from pipeline.versions.diff import diff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,15 @@ def curate(
     """
     if absolute(source) == absolute(output):
         raise UsageError(f"{scrub(output)}: is the dataset to select from; name a new --output")
-    dataset, with_verdicts = MaskDataset(source, skip_damaged=allow_missing), rules.rejects_below is not None
+    dataset = MaskDataset(source, skip_damaged=allow_missing)
+    with_verdicts = rules.reject_below is not None or rules.for_review is not None
     state = content_hash(source, with_verdicts=with_verdicts)
     cleaner = Cleaner(clean_up or CleanUp())
-    rejection = open_rejection(dataset, rules.rejects_below) if with_verdicts else Rejection(None)
-    chosen = choose(dataset, rules, rejection)
-    rejected, rejection_note = rejection.rejected, str(rejection) if with_verdicts else ""
+    rejects = rules.rejects_below is not None
+    rejection = open_rejection(dataset, rules.rejects_below) if rejects else Rejection(None)
+    other_iou = {item.row: item.iou for item in diff(source, rules.against).changed} if rules.against else {}
+    chosen = choose(dataset, rules, rejection, other_iou=other_iou)
+    rejected, rejection_note = rejection.rejected, str(rejection) if rejects else ""
     origin = run_of(dataset.url)
     gone = _check_gone(dataset.url, origin, allow_missing=allow_missing)
     before = DatasetState(dataset.url).counts()

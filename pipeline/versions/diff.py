@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
+from pipeline.dataset.content import run_of
+from pipeline.dataset.layout import part_of
 from pipeline.dataset.reader import MaskDataset
 from pipeline.schema import Rle
 from pipeline.versions.edits import RowId
@@ -147,14 +149,18 @@ def _names(url: str, keys: np.ndarray) -> dict[int, tuple[RowId, str]]:
 
 
 def _changed(first: str, second: str, rows: Sequence[RowId]) -> list[ChangedRow]:
-    """Compare the masks of some rows, of a hundred videos at a time."""
+    """Compare the masks of some rows, of a hundred videos of one part of the first dataset at a time."""
     found = []
-    videos = sorted({row[0] for row in rows})
+    parts = run_of(MaskDataset(first).url).get("parts") or 1
+    of_video: dict[str, list[RowId]] = {}
+    for row in rows:
+        of_video.setdefault(row[0], []).append(row)
+    videos = sorted(of_video, key=lambda video_id: (part_of(video_id, parts), video_id))
     for start in range(0, len(videos), _VIDEOS_AT_ONCE):
         some = videos[start : start + _VIDEOS_AT_ONCE]
-        wanted = {row for row in rows if row[0] in set(some)}
+        wanted = {row for video_id in some for row in of_video[video_id]}
         before = dict(_rows(first, some, wanted))
-        found += [_compare(row_id, before[row_id], row) for row_id, row in _rows(second, some, wanted)]
+        found += [_compare(row_id, before[row_id], values) for row_id, values in _rows(second, some, wanted)]
     return sorted(found, key=lambda item: item.row)
 
 

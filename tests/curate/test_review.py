@@ -5,10 +5,15 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.curate import Rules
 from pipeline.curate.review import ReviewPicker
 from pipeline.curate.run import curate
 from pipeline.dataset import MaskDataset, OutputDirectory
+from pipeline.dataset.verdicts import row_digest
+from pipeline.schema import VERDICTS_SCHEMA
 from tests.dataset.conftest import build_row
 
 
@@ -36,12 +41,12 @@ ROWS = [
 def test_each_reason_has_its_turn() -> None:
     assert picked(ROWS, 3) == [
         ("nothing", "answered with nothing, but presence 0.90"),
-        ("doubtful", "presence 0.45, threshold 0.5; score 0.70"),
-        ("low", "score 0.10; presence 0.95, threshold 0.5"),
+        ("doubtful", "presence 0.45, threshold 0.5"),
+        ("low", "score 0.10"),
     ]
     assert picked(ROWS, 1, threshold=0.93)[0][0] == "low"
-    assert picked(ROWS, 2, other_iou={("good", "0", 0): 0.3})[1] == (
-        "good", "another run's masks differ, IoU 0.30; score 0.85; presence 0.99, threshold 0.5"
+    assert picked(ROWS, 2, other_iou={("good", "0", 0): 0.3})[0] == (
+        "good", "another run's masks differ, IoU 0.30"
     )  # fmt: skip
 
 
@@ -60,6 +65,27 @@ def test_one_kind_of_sentence_does_not_fill_the_list() -> None:
     others = [facts(name, f"the {name}", score=0.4) for name in ("cat", "horse", "car")]
     kinds = Counter(video[:3] for video, _ in picked([*dogs, *others], 4))
     assert kinds == {"dog": 1, "cat": 1, "hor": 1, "car": 1}
+
+
+def test_another_run_and_a_second_model_are_asked(tmp_path: Path) -> None:
+    for name in ("out", "other"):
+        with OutputDirectory(str(tmp_path / name)) as output:
+            output.begin(identity={"model_fingerprint": name}, description={}, parts=2)
+            for i in range(6):
+                seed = 50 if (name, i) == ("other", 3) else i
+                output.commit([build_row(f"v{i}", "0", seed=seed, expression=f"thing{i}", score=0.8)])
+            output.finish({})
+    judged = next(MaskDataset(str(tmp_path / "out"), video_ids=["v4"]).iter_rows())
+    values = dict.fromkeys(VERDICTS_SCHEMA.names, "") | {name: judged[name] for name in ("video_id", "expression_id")}
+    values |= {"object_id": 0, "verdict": 0.1, "outlined": True, "frames": [], "votes": []}
+    table = pa.Table.from_pylist([values | {"row_digest": row_digest(judged)}], schema=VERDICTS_SCHEMA)
+    (tmp_path / "out" / "verdicts").mkdir()
+    pq.write_table(table, tmp_path / "out" / "verdicts" / "part-00000-of-00001.parquet")
+    curate(str(tmp_path / "out"), str(tmp_path / "new"), Rules(for_review=2, against=str(tmp_path / "other")))
+    lines = [json.loads(line) for line in (tmp_path / "new" / "review.jsonl").read_text().splitlines()]
+    assert [line["video_id"] for line in lines] == ["v4", "v3"]
+    assert lines[0]["reason"] == "verdict of a second model 0.10"
+    assert lines[1]["reason"].startswith("another run's masks differ, IoU 0.")
 
 
 def test_a_dataset_for_review_is_small_and_says_why(tmp_path: Path) -> None:

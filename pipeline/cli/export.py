@@ -21,6 +21,8 @@ FORMATS = {
     "saco-veval": "one JSON list of masklets; --manifest is the benchmark's annotation file",
     "youtube-vis": "x.json and x.results.json, or a folder with dataset.json and results.json; one track per object",
     "coco": "one JSON file of per-frame annotations, masks as --rle says",
+    "cvat": "CVAT for images 1.1: x.xml, or a folder; import takes it back",
+    "label-studio": "Label Studio: x.json, or a folder; a task per expression and frame; import takes it back",
     "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
 }
 """Name of a format -> what it writes, for the help text; the formats themselves are in ``pipeline.export.formats``."""
@@ -64,7 +66,7 @@ class ExportOptions(CheckedSettings):
     """Answer expressions whose verdict (of `sa2va-i verify`) or, without one, presence is below this with nothing; the
     dataset stays as it is."""
     file_names: Annotated[str, Option("PATTERN")] | None = None
-    """For coco and youtube-vis: names of pictures, made of {video_id}, {video} and {frame}, for instance
+    """For coco, youtube-vis and label-studio: names of pictures, made of {video_id}, {video} and {frame}, for instance
     {video_id}/{frame}.jpg (default: the pictures that were annotated)."""
     rle: Literal["compressed", "uncompressed", "polygons"] = "compressed"
     """For coco: how masks are written; polygons lose holes."""
@@ -72,6 +74,8 @@ class ExportOptions(CheckedSettings):
     """For votsr: what the results are called."""
     text_masks: bool = False
     """For votsr: text files instead of binary ones."""
+    with_frames: bool = False
+    """For cvat and label-studio: write the frames beside, as JPEG under images/."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +130,7 @@ def _export(options: Options) -> int:
             rle=options.rle,
             tracker=options.tracker,
             text_masks=options.text_masks,
+            with_frames=options.with_frames,
         )
     except IncompleteDatasetError as error:
         _print_missing(error.missing)

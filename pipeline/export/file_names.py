@@ -46,6 +46,11 @@ class FileNames:
             if "{frame}" not in pattern or "{" in plain or "}" in plain:
                 raise UsageError(f"--file-names {pattern!r}: needs {{frame}} and may hold {{video_id}} and {{video}}")
 
+    @property
+    def has_pattern(self) -> bool:
+        """Whether names were asked for, and are not the pictures' own."""
+        return self._pattern is not None
+
     def of(self, video_id: str, video: str, frames: Sequence[str]) -> list[str]:
         """The picture of every frame.
 

@@ -42,6 +42,7 @@ def export(
     rle: str = "compressed",
     tracker: str = "sa2va-i",
     text_masks: bool = False,
+    with_frames: bool = False,
 ) -> ExportResult:
     """Write a dataset's answers to a manifest in a benchmark's format.
 
@@ -62,6 +63,7 @@ def export(
         rle: For ``coco``: ``compressed``, ``uncompressed`` or ``polygons``.
         tracker: For ``votsr``: what the results are called.
         text_masks: For ``votsr``: text files instead of binary ones.
+        with_frames: For formats that offer it: pictures of the frames beside the annotations.
 
     Raises:
         UsageError: The arguments or the manifest cannot be used, or nothing could be rejected.
@@ -75,12 +77,20 @@ def export(
         raise UsageError(f"--objects {objects} is not for {format_name}; choose from {', '.join(chosen.objects)}")
     if rle not in chosen.rle:
         raise UsageError(f"--rle {rle} is not for {format_name}; choose from {', '.join(chosen.rle)}")
+    if with_frames and not chosen.has_frames:
+        raise UsageError(f"--with-frames is not for {format_name}")
+    if chosen.comes_back and (reject_below is not None or (clean_up is not None and clean_up.is_on)):
+        raise UsageError(
+            f"{format_name}: only the dataset's own masks can be corrected and imported again; curate first, and "
+            "export what curate wrote"
+        )
     options = WriteOptions(
         manifest=manifest,
         file_names=FileNames(videos_folder(manifest, videos), file_names),
         rle=rle,
         tracker=tracker,
         text_masks=text_masks,
+        with_frames=with_frames,
     )
     answers = Answers(
         predictions,
@@ -121,7 +131,8 @@ def check(
     tasks = _tasks(chosen, manifest, videos, exclude_meta)
     if chosen.check_against is not None:
         return chosen.check_against(submission, tasks, manifest)
-    assert chosen.check is not None
+    if chosen.check is None:
+        raise UsageError(f"--check is not for {format_name}, which is no benchmark's")
     return chosen.check(submission, tasks)
 
 

@@ -3,6 +3,8 @@
 from pipeline.errors import UsageError
 from pipeline.export.formats import (
     coco,
+    cvat,
+    label_studio,
     long_rvos,
     mevis,
     mevis_v2,
@@ -31,6 +33,8 @@ _MODULES = (
     saco_veval,
     youtube_vis,
     coco,
+    cvat,
+    label_studio,
     png,
 )
 FORMATS = {module.FORMAT.name: module.FORMAT for module in _MODULES}

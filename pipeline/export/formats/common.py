@@ -30,6 +30,8 @@ class WriteOptions:
     """VOTSr: what the results are called."""
     text_masks: bool = False
     """VOTSr: text files instead of binary ones."""
+    with_frames: bool = False
+    """Pictures of the frames beside the annotations, for formats that offer it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,10 @@ class Format:
     """Reads the benchmark's own kind of manifest; None if it has none of its own."""
     check_against: Callable[[str, Sequence[VideoTask], str], list[str]] | None = None
     """Instead of ``check``, for a format that looks up more in the manifest, whose location comes last."""
+    comes_back: bool = False
+    """``import`` reads what a tool made of it, so that only the dataset's own masks may be in it."""
+    has_frames: bool = False
+    """It can have pictures of the frames beside it."""
     rle: tuple[str, ...] = field(default=("compressed",))
     """Values of ``--rle`` that it can write."""
 

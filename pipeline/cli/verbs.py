@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import UsageError
 
-VERBS = ("demo", "annotate", "status", "evaluate", "export", "import", "diff", "report", "curate", "convert")
+VERBS = ("demo", "annotate", "status", "verify", "evaluate", "export", "import", "diff", "report", "curate", "convert")
 
 
 class Verb(Protocol):

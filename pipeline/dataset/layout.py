@@ -11,7 +11,7 @@
       verdicts/part-00003-of-00040.parquet     what a second model said of rows of these videos
       _state/lock.json  owner.json
       _state/staged/RUN/PART/VIDEO-EXPRESSIONS-ORIGIN.parquet     committed, not yet merged into ``masks``
-      _state/verdicts/00003/NUMBER.parquet     verdicts, not yet merged into ``verdicts``
+      _state/verdicts/NUMBER.parquet           verdicts, not yet merged into ``verdicts``
       _state/damaged/                          files that did not read back, taken out of ``masks``
 """
 
@@ -75,11 +75,6 @@ def part_file(part: int, parts: int) -> str:
 def verdict_file(part: int, parts: int) -> str:
     """The file of the verdicts on the videos of a part."""
     return f"{VERDICTS_FOLDER}/{_part_name(part, parts)}"
-
-
-def staged_verdicts_folder(part: int) -> str:
-    """Where verdicts on videos of a part are until they are merged."""
-    return f"{STAGED_VERDICTS_FOLDER}/{part:05d}"
 
 
 def _part_name(part: int, parts: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.dataset.files import with_parquet
 from pipeline.dataset.layout import VERDICTS_FOLDER
@@ -53,16 +54,18 @@ class Verdicts:
         self._keys, self._digests, self._verdicts = self._keys[order], self._digests[order], self._verdicts[order]
 
     @classmethod
-    def of_dataset(cls, url: str) -> Self:
+    def of_dataset(cls, url: str, *, settings_digest: str | None = None) -> Self:
         """All verdicts on the dataset at ``url``; none where it was never verified.
+
+        Args:
+            url: The dataset.
+            settings_digest: Only those that were made in this way.
 
         Raises:
             BrokenFileError: A file of them does not read back.
             StorageError: The storage failed.
         """
-        return cls(
-            with_parquet(file, lambda parquet: parquet.read(columns=list(_LOOKED_UP))) for file in verdict_files(url)
-        )
+        return cls(_looked_up(file, settings_digest) for file in verdict_files(url))
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -87,6 +90,11 @@ class Verdicts:
 
     def _is_of(self, index: int, row: Mapping[str, Any]) -> bool:
         return int(self._digests[index]) == int(row_digest(row), 16)
+
+
+def _looked_up(file: FileInfo, settings_digest: str | None) -> pa.Table:
+    table = with_parquet(file, lambda parquet: parquet.read(columns=[*_LOOKED_UP, "settings_digest"]))
+    return table if settings_digest is None else table.filter(pc.equal(table["settings_digest"], settings_digest))
 
 
 def _key(video_id: str, expression_id: str, object_id: int) -> int:

@@ -39,6 +39,8 @@ _CLIENT_PACKAGES = frozenset(
         "urllib3",
         "httpx",
         "httpcore",
+        "httpx2",
+        "httpcore2",
     }
 )
 """Packages of storage clients, told by an error's module, so that none of them has to be installed."""

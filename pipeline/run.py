@@ -27,9 +27,9 @@ from pipeline.engine.rounds import Rounds
 from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Stage
-from pipeline.engine.workload import measure
+from pipeline.engine.workload import SAMPLE, measure
 from pipeline.errors import UsageError
-from pipeline.manifest import read_tasks
+from pipeline.manifest import plan_of
 from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.presence import Calibration
@@ -88,44 +88,49 @@ def annotate(
         NodeError: No machine is left that can work.
     """
     started = time.monotonic()
-    tasks = read_tasks(config.as_dict())
-    model, directory = _checked_model(config)
-    model_fingerprint = fingerprint(directory)
-    identity = config.identity(model_fingerprint)
-    calibration = None if config.calibration is None else _calibration(config.calibration)
-    description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
-    if _WORKING_DIR_COPY in absolute(config.output):
-        report_line(
-            f"{absolute(config.output)} is in Ray's temporary copy of the working directory; give an absolute --output"
-        )
-    with OutputDirectory(config.output) as output:
-        output.begin(identity=identity, description=description, parts=config.parts or number_of_parts(len(tasks)))
-        todo = output.remaining(tasks, retry_failed=config.retry_failed)
-        report_line(f"{len(tasks)} videos in the manifest, {len(tasks) - len(todo)} of them already done")
-        progress = Progress(len(todo), report_line, on_update=on_progress)
-        if todo:
-            may_grow = cluster.connect(address)
-            placement = place_within(
-                config.placement_timeout_s if may_grow else 0.0,
-                config,
-                _pools(),
-                cluster.resources_of_nodes,
-                request=cluster.request_resources,
-                report=report_line,
+    with plan_of(config.as_dict()) as work:
+        model, directory = _checked_model(config)
+        model_fingerprint = fingerprint(directory)
+        identity = config.identity(model_fingerprint)
+        calibration = None if config.calibration is None else _calibration(config.calibration)
+        description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
+        if _WORKING_DIR_COPY in absolute(config.output):
+            report_line(
+                f"{absolute(config.output)} is in Ray's temporary copy of the working directory; "
+                "give an absolute --output"
             )
-            report_line(str(placement))
-            fetch_on_nodes(model, model_fingerprint, only_gpus=placement.only_gpus, report_line=report_line)
-            settings = WorkerSettings(
-                config=config,
-                model=model,
-                threads=placement.threads,
-                on_cpu=placement.stages_on_cpu,
-                calibration=calibration,
-                writer=output.writer,
+        with OutputDirectory(config.output) as output:
+            parts = config.parts or number_of_parts(work.total.videos)
+            output.begin(identity=identity, description=description, parts=parts)
+            output.compare(work, retry_failed=config.retry_failed)
+            left = work.size()
+            report_line(
+                f"{work.total.videos} videos in the manifest, {work.total.videos - left.videos} of them already done"
             )
-            _work(todo, settings, placement, output, progress)
-        seconds = time.monotonic() - started
-        counts = output.finish(_summary(progress, seconds), idle=not todo)
+            progress = Progress(left.videos, report_line, on_update=on_progress)
+            if left.videos:
+                may_grow = cluster.connect(address)
+                placement = place_within(
+                    config.placement_timeout_s if may_grow else 0.0,
+                    config,
+                    _pools(),
+                    cluster.resources_of_nodes,
+                    request=cluster.request_resources,
+                    report=report_line,
+                )
+                report_line(str(placement))
+                fetch_on_nodes(model, model_fingerprint, only_gpus=placement.only_gpus, report_line=report_line)
+                settings = WorkerSettings(
+                    config=config,
+                    model=model,
+                    threads=placement.threads,
+                    on_cpu=placement.stages_on_cpu,
+                    calibration=calibration,
+                    writer=output.writer,
+                )
+                _work(work.all_tasks(), settings, placement, output, progress)
+            seconds = time.monotonic() - started
+            counts = output.finish(_summary(progress, seconds), idle=not left.videos)
     report_line(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
     return RunSummary(counts, progress.done, progress.frames, seconds)
 
@@ -167,14 +172,17 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
         config: The run.
         seconds_per_frame: Of worker time for one frame of video, to estimate GPU-hours by.
     """
-    tasks = read_tasks(config.as_dict())
-    model, directory = _checked_model(config)
-    todo = DatasetState(config.output).remaining(tasks, retry_failed=config.retry_failed)
-    total, left = (sum(len(task.expressions) for task in some) for some in (tasks, todo))
-    work = measure(todo, config)
+    with plan_of(config.as_dict()) as todo:
+        model, directory = _checked_model(config)
+        DatasetState(config.output).compare(todo, retry_failed=config.retry_failed)
+        total, left = todo.total, todo.size()
+        work = measure(todo.sample(SAMPLE), config, videos=left.videos)
     lines = [
-        f"{len(tasks)} videos with {total} expressions in {config.manifest or config.video}",
-        f"to do: {len(todo)} videos with {left} expressions; done before: {total - left} expressions",
+        f"{total.videos} videos with {total.expressions} expressions in {config.manifest or config.video}",
+        (
+            f"to do: {left.videos} videos with {left.expressions} expressions; "
+            f"done before: {total.expressions - left.expressions} expressions"
+        ),
         str(work),
         f"model: {model}, in {directory}",
     ]

@@ -16,7 +16,7 @@ from pipeline.dataset.verification import find_damage, lost_rows, quick_bytes, r
 from pipeline.engine.metrics import cause_of
 from pipeline.engine.progress import duration
 from pipeline.errors import StorageError, UsageError
-from pipeline.manifest import read_manifest, read_tasks
+from pipeline.manifest import plan_manifest, plan_of
 from pipeline.storage import MissingFileError, join, read_bytes, scrub
 
 WINDOW_S = 900.0
@@ -125,6 +125,8 @@ def read_status(
     run = _run_file(output)
     state = DatasetState(output)
     life, is_alive = sign_of_life(output, now, watch_s)
+    missing = _missing(state, run, manifest, videos)
+    counts = state.counts()
     damaged = find_damage(output, most_bytes=None if verify else quick_bytes(output))
     broken = [str(file) for file in damaged or ()] or [
         f"{scrub(url)}: does not read back" for url in state.broken_files
@@ -132,12 +134,10 @@ def read_status(
     lost = lost_rows(run, rows_of_files(output)) if not is_alive and run.get("counts") else 0
     finished = run.get("state") == "finished" and not is_alive
     stopped = "interrupted" if not finished else "damaged" if broken or lost else "finished"
-    missing = _missing(state, run, manifest, videos)
     started = _timestamp(run.get("started_at"))
     times = list(commit_times(output).values())
     rate = videos_per_hour(times, started, now if is_alive else None)
     left = missing.videos / rate * 3600 if is_alive and rate and missing and missing.videos else None
-    counts = state.counts()
     return RunStatus(
         output=scrub(output),
         state="running" if is_alive else stopped,
@@ -188,13 +188,15 @@ def _run_file(output: str) -> dict[str, Any]:
 def _missing(state: DatasetState, run: dict[str, Any], manifest: str | None, videos: str | None) -> Missing | None:
     configuration = run.get("configuration") or {}
     try:
-        tasks = read_manifest(manifest, videos=videos) if manifest else read_tasks(configuration, videos=videos)
+        plan = plan_manifest(manifest, videos=videos) if manifest else plan_of(configuration, videos=videos)
     except (UsageError, StorageError):
         if manifest:
             raise
         return None  # run.json may name a path of another machine
-    left = state.remaining(tasks, retry_failed=False)
-    return Missing(videos=len(left), expressions=sum(len(task.expressions) for task in left))
+    with plan:
+        state.compare(plan, retry_failed=False)
+        left = plan.size()
+    return Missing(videos=left.videos, expressions=left.expressions)
 
 
 def _failures(output: str) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +26,6 @@ from pipeline.dataset.layout import (
     part_of,
     part_of_digest,
     part_of_file,
-    video_digest,
 )
 from pipeline.dataset.lock import RunLock
 from pipeline.dataset.merge import PartMerger
@@ -36,6 +35,7 @@ from pipeline.dataset.staging import adopt, staged_since, tidy
 from pipeline.dataset.state import Counts, DatasetState, statuses
 from pipeline.dataset.writer import DatasetWriter, RunHold
 from pipeline.errors import StorageError, UsageError
+from pipeline.manifest.plan import Plan
 from pipeline.schema import SCHEMA_VERSION, MaskRow, VideoTask
 from pipeline.storage import (
     FileInfo,
@@ -150,17 +150,24 @@ class OutputDirectory:
         """``video_id -> {expression_id: status}`` of what is committed; unreadable files are logged and left out."""
         return statuses(self.url)
 
-    def remaining(self, tasks: Sequence[VideoTask], *, retry_failed: bool) -> list[VideoTask]:
-        """``tasks`` reduced to the expressions still to do; videos with none left are dropped.
+    def compare(self, plan: Plan, *, retry_failed: bool) -> None:
+        """Reduce ``plan`` to what is still to do, arranged by the parts of this output.
 
         To do is what is missing, what has another text than the dataset's row, with ``retry_failed`` what failed, and
         all of a video that has changed. Files that will be written anew are read through first: rows that turn out to
         be damaged are taken out of the dataset, which is logged, and are to do as well.
         """
-        todo = DatasetState(self.url).remaining(tasks, retry_failed=retry_failed)
-        if self._merging is not None and self._take_out_damage(todo):
-            todo = DatasetState(self.url).remaining(tasks, retry_failed=retry_failed)
-        return todo
+        if not plan.parts and self._hold is not None:
+            plan.arrange(self._hold.parts)
+        DatasetState(self.url).compare(plan, retry_failed=retry_failed)
+        if self._merging is not None and self._take_out_damage(set(plan.videos_by_part())):
+            DatasetState(self.url).compare(plan, retry_failed=retry_failed)
+
+    def remaining(self, tasks: Iterable[VideoTask], *, retry_failed: bool) -> list[VideoTask]:
+        """:meth:`compare` for tasks that were made otherwise; videos with nothing left are dropped."""
+        with Plan.of_tasks(tasks) as plan:
+            self.compare(plan, retry_failed=retry_failed)
+            return plan.all_tasks()
 
     def merge_by(self, merge: Merge) -> None:
         """Let ``merge`` do the work of :attr:`merger` from now on, in tasks on a cluster for example."""
@@ -303,15 +310,13 @@ class OutputDirectory:
         self._merging.left_behind({*unmerged, *video_files})
         self._merging.start()
 
-    def _take_out_damage(self, todo: Sequence[VideoTask]) -> bool:
-        """Read files through, first those that ``todo`` will have written anew; returns whether any was damaged."""
+    def _take_out_damage(self, parts_to_do: Collection[int]) -> bool:
+        """Read files through, first those that will be written anew; returns whether any was damaged."""
         parts = self._held().parts
-        concerned = {part_of(task.video_id, parts) for task in todo}
-        digests = {video_digest(task.video_id) for task in todo}
 
         def is_concerned(file: FileInfo) -> bool:
-            number = part_of_file(file.url)
-            return number[0] in concerned if number else digest_of_file(file.url) in digests
+            number, digest = part_of_file(file.url), digest_of_file(file.url)
+            return (number[0] if number else part_of_digest(digest or "0", parts)) in parts_to_do
 
         files, size_bytes = [], 0
         for file in sorted(mask_files(self.url), key=lambda file: not is_concerned(file)):

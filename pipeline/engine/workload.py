@@ -1,7 +1,6 @@
 """How much work a manifest is: frames, counted from container headers and file lists, and GPU-hours at a known rate."""
 
 import json
-import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,22 +45,21 @@ class Workload:
         return text
 
 
-def measure(tasks: Sequence[VideoTask], config: RunConfig, *, sample: int = SAMPLE) -> Workload:
-    """Count the frames of ``tasks``; nothing is decoded, and only so many videos are open at once.
+def measure(drawn: Sequence[VideoTask], config: RunConfig, *, videos: int) -> Workload:
+    """Count the frames of videos; nothing is decoded, and only so many are open at once.
 
     Args:
-        tasks: What to count.
+        drawn: All videos, or :data:`SAMPLE` of them drawn at random.
         config: For ``frame_stride`` and ``max_frames``.
-        sample: Videos to open at most.
+        videos: Number of all videos.
     """
-    drawn = random.Random(0).sample(list(tasks), min(sample, len(tasks)))
     with ThreadPoolExecutor(max_workers=PARALLEL_HEADERS) as pool:
         found = list(pool.map(lambda task: _frames_or_error(task, config), drawn))
     counts = [count for count in found if isinstance(count, int)]
     errors = [error for error in found if isinstance(error, str)]
-    frames = sum(counts) if len(drawn) == len(tasks) else round(sum(counts) / len(drawn) * len(tasks))
+    frames = sum(counts) if len(drawn) == videos else round(sum(counts) / len(drawn) * videos)
     example = errors[0] if errors else None
-    return Workload(videos=len(tasks), frames=frames, opened=len(drawn), unreadable=len(errors), example=example)
+    return Workload(videos=videos, frames=frames, opened=len(drawn), unreadable=len(errors), example=example)
 
 
 def seconds_per_frame_of(output: str) -> float:

@@ -4,7 +4,7 @@ from pipeline.errors import AccessDeniedError, UsageError
 from pipeline.evaluation.pictures import PictureError, size_of_picture
 from pipeline.manifest import read_manifest
 from pipeline.manifest.benchmarks import read_meta_expressions, rows_of
-from pipeline.manifest.grouping import group_rows
+from pipeline.manifest.plan import Plan
 from pipeline.schema import VideoTask
 from pipeline.storage import MissingFileError, absolute, join, parent, read_bytes, scrub
 
@@ -28,7 +28,10 @@ def read_expected(manifest: str, *, videos: str | None = None, exclude_meta: str
         raise UsageError(str(error)) from error
     if not content:
         raise UsageError(f"{scrub(manifest)}: no videos are left")
-    return group_rows(rows_of(content), manifest=scrub(manifest), base=videos_folder(manifest, videos))
+    base = videos_folder(manifest, videos)
+    with Plan.of_rows(rows_of(content), manifest=scrub(manifest), base=base, unit="expression") as plan:
+        plan.group()
+        return plan.all_tasks()
 
 
 def videos_folder(manifest: str, videos: str | None) -> str:

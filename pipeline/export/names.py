@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from pipeline.errors import PipelineError
-from pipeline.manifest.grouping import shown
+from pipeline.manifest.rows import shown
 from pipeline.schema import VideoTask
 
 MAX_NAME_BYTES = 255 - len(".png")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.manifest.grouping import ManifestRow, shown
+from pipeline.manifest.rows import ManifestRow, shown
 from pipeline.storage import MissingFileError, exists, join, list_names, parent, read_bytes, scrub
 
 _EXPECTED = '{"videos": {VIDEO: {"frames": [...], "expressions": {ID: {"exp": TEXT}}}}}'
@@ -38,11 +38,12 @@ def read_meta_expressions(manifest: str) -> dict[str, dict[str, Any]]:
 
 def rows_of(videos: dict[str, dict[str, Any]]) -> Iterator[ManifestRow]:
     """One row per expression, in the file's order; the video's location is its key, relative to the images' root."""
+    number = 0
     for key, video in videos.items():
         frames = tuple(video["frames"])
         for expression_id, expression in video["expressions"].items():
-            place = f"video {shown(key)}"
-            yield ManifestRow(place, key, key, expression_id, expression["exp"], frames)
+            number += 1
+            yield ManifestRow(number, key, key, expression_id, expression["exp"], frames)
 
 
 def image_root(manifest: str, videos: dict[str, dict[str, Any]], given: str | None) -> str:

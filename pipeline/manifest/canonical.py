@@ -1,6 +1,6 @@
 """The canonical manifest, one row per (video, expression): Parquet, JSON lines and CSV readers.
 
-Each reader yields typed rows as it goes, so a million rows never exist twice in memory.
+Each reader yields tables of a bounded number of rows as it goes.
 """
 
 import codecs
@@ -8,16 +8,17 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
-from pipeline.manifest.grouping import ManifestRow, shown
+from pipeline.manifest.rows import COLUMNS, ROW_SCHEMA, ManifestRow, shown, tables_of
 
-COLUMNS = ("video_id", "video", "expression_id", "expression")
 _IDS = ("video_id", "expression_id")
 _BATCH_ROWS = 65_536
 _MAX_CELL = 2**31 - 1
@@ -32,7 +33,7 @@ def read_jsonl(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
             continue
         place = f"line {number}"
         # Only an escape can smuggle in half a character.
-        yield _json_row(_json_object(line, manifest, place), manifest, place, check_unicode=b"\\u" in line)
+        yield _json_row(_json_object(line, manifest, place), manifest, place, number, check_unicode=b"\\u" in line)
 
 
 def json_array(file: IO[bytes]) -> list[Any] | None:
@@ -50,17 +51,17 @@ def rows_of_array(items: list[Any], manifest: str) -> Iterator[ManifestRow]:
         place = f"row {number}"
         if not isinstance(item, dict):
             raise UsageError(f"{manifest}: {place}: expected an array of JSON objects, found {_type_name(item)}")
-        yield _json_row(item, manifest, place, check_unicode=True)
+        yield _json_row(item, manifest, place, number, check_unicode=True)
 
 
-def _json_row(row: dict[str, Any], manifest: str, place: str, *, check_unicode: bool) -> ManifestRow:
+def _json_row(row: dict[str, Any], manifest: str, place: str, number: int, *, check_unicode: bool) -> ManifestRow:
     frames = _frame_tuple(row.get("frames"), manifest, place)
     video_id, video, expression_id, expression = (_text(row, column, manifest, place) for column in COLUMNS)
     if check_unicode:
         named = {"video_id": video_id, "video": video, "expression_id": expression_id, "expression": expression}
         for column, text in {**named, "frames": " ".join(frames or ())}.items():
             _check_unicode(text, manifest, place, column)
-    return ManifestRow(place, video_id, video, expression_id, expression, frames)
+    return ManifestRow(number, video_id, video, expression_id, expression, frames)
 
 
 def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterator[ManifestRow]:
@@ -84,30 +85,47 @@ def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterato
             )
         frames = tuple(values[frames_at].split()) or None if frames_at is not None else None
         video_id, video, expression_id, expression = (values[index] for index in where)
-        yield ManifestRow(place, video_id, video, expression_id, expression, frames)
+        yield ManifestRow(reader.line_num, video_id, video, expression_id, expression, frames)
 
 
-def read_parquet(file: IO[bytes], manifest: str) -> Iterator[ManifestRow]:
+def read_parquet(file: IO[bytes], manifest: str) -> Iterator[pa.Table]:
     """Rows of a Parquet file; ids may be integers, ``frames`` is a list of strings or null."""
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
         _check_columns(schema.names, manifest)
         has_frames = "frames" in schema.names
-        for column in (*COLUMNS, *(("frames",) if has_frames else ())):
+        columns = [*COLUMNS, "frames"] if has_frames else list(COLUMNS)
+        for column in columns:
             _check_parquet_type(schema.field(column), manifest)
         first = 1
-        columns = [*COLUMNS, "frames"] if has_frames else list(COLUMNS)
         for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-            yield from _parquet_rows(batch, first, manifest, has_frames)
+            yield _parquet_rows(batch, first, manifest)
             first += batch.num_rows
 
 
-READERS: dict[str, Callable[[IO[bytes], str], Iterator[ManifestRow]]] = {
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t"),
-    ".parquet": read_parquet,
+@dataclass(frozen=True)
+class Reader:
+    """How one kind of file is read.
+
+    Attributes:
+        read: Tables of :data:`pipeline.manifest.rows.ROW_SCHEMA` from an open file, given its name for messages.
+        unit: What the rows' numbers count: ``line``, ``row``.
+    """
+
+    read: Callable[[IO[bytes], str], Iterator[pa.Table]]
+    unit: str
+
+
+def _text_reader(read: Callable[[IO[bytes], str], Iterator[ManifestRow]]) -> Reader:
+    return Reader(lambda file, manifest: tables_of(read(file, manifest)), "line")
+
+
+READERS = {
+    ".jsonl": _text_reader(read_jsonl),
+    ".ndjson": _text_reader(read_jsonl),
+    ".csv": _text_reader(read_csv),
+    ".tsv": _text_reader(partial(read_csv, delimiter="\t")),
+    ".parquet": Reader(read_parquet, "row"),
 }
 
 
@@ -194,18 +212,30 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _parquet_rows(batch: pa.RecordBatch, first: int, manifest: str, has_frames: bool) -> Iterator[ManifestRow]:
-    columns = []
+def _parquet_rows(batch: pa.RecordBatch, first: int, manifest: str) -> pa.Table:
+    columns = [pa.array(range(first, first + batch.num_rows), pa.int64())]
     for name in COLUMNS:
         column = batch.column(name)
         if column.null_count:
             row = first + column.is_null().index(True).as_py()
             raise UsageError(f"{manifest}: row {row}: column {name!r} is null")
-        columns.append(column.cast(pa.string()).to_pylist())
-    frames = batch.column("frames").to_pylist() if has_frames else [None] * batch.num_rows
-    rows = zip(*columns, frames, strict=True)
-    for number, (video_id, video, expression_id, expression, names) in enumerate(rows, start=first):
-        if names is not None and None in names:
-            raise UsageError(f"{manifest}: row {number}: column 'frames' holds a null")
-        frame_names = tuple(names) if names is not None else None
-        yield ManifestRow(f"row {number}", video_id, video, expression_id, expression, frame_names)
+        columns.append(column.cast(pa.string()))
+    columns.append(_parquet_frames(batch, first, manifest))
+    table = pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
+    table.validate(full=True)  # text that is not UTF-8
+    return table
+
+
+def _parquet_frames(batch: pa.RecordBatch, first: int, manifest: str) -> pa.Array:
+    kind = ROW_SCHEMA.field("frames").type
+    if "frames" not in batch.schema.names:
+        return pa.nulls(batch.num_rows, kind)
+    column = batch.column("frames")
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    frames = column.cast(kind)
+    names = frames.flatten()
+    if names.null_count:
+        row = pc.list_parent_indices(frames)[names.is_null().index(True).as_py()].as_py()
+        raise UsageError(f"{manifest}: row {first + row}: column 'frames' holds a null")
+    return frames

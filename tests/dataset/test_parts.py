@@ -216,7 +216,7 @@ def test_what_is_staged_is_held_and_not_visible_before_it_is_merged(tmp_path, ma
         assert keys(tmp_path) == []
         state = DatasetState(str(tmp_path))
         assert state.counts().rows == 1
-        assert state.remaining([task("a", "0", "1")], retry_failed=False) == [task("a", "1")]
+        assert output.remaining([task("a", "0", "1")], retry_failed=False) == [task("a", "1")]
     assert keys(tmp_path) == [("a", "0", 0)]  # an interrupted run shows what it has
 
 

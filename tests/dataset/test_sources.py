@@ -10,7 +10,6 @@ from PIL import Image
 from pipeline.dataset import DatasetWriter, MaskDataset, OutputDirectory
 from pipeline.dataset.lock import RunLock
 from pipeline.dataset.sources import source_of, what_changed
-from pipeline.dataset.state import DatasetState
 from pipeline.schema import Expression, VideoTask
 
 
@@ -120,7 +119,7 @@ def test_a_run_does_a_changed_video_again_and_says_so(clip, tmp_path, make_row, 
         output.writer.commit([make_row(expression_id="0", answer="new")], source=source_of(task(clip)))
         assert output.remaining([task(clip)], retry_failed=False) == [task(clip, ids=("1",))]
     assert [(row["expression_id"], row["answer"]) for row in MaskDataset(str(url)).iter_rows()] == [("0", "new")]
-    assert DatasetState(str(url)).remaining([task(clip)], retry_failed=False) == [task(clip, ids=("1",))]
+    assert OutputDirectory(str(url)).remaining([task(clip)], retry_failed=False) == [task(clip, ids=("1",))]
 
 
 def test_files_of_single_videos_know_their_source_too(clip, tmp_path, make_row):
@@ -134,5 +133,5 @@ def test_files_of_single_videos_know_their_source_too(clip, tmp_path, make_row):
 def test_rows_of_unknown_source_are_left_alone(clip, tmp_path, make_row):
     url = str(tmp_path / "out")
     DatasetWriter(url).commit([make_row(expression_id=key) for key in "01"])
-    assert DatasetState(url).remaining([task(clip)], retry_failed=False) == []
-    assert DatasetState(url).remaining([replace(task(clip), frames=("0",))], retry_failed=False) == []
+    assert OutputDirectory(url).remaining([task(clip)], retry_failed=False) == []
+    assert OutputDirectory(url).remaining([replace(task(clip), frames=("0",))], retry_failed=False) == []

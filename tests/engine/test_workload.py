@@ -70,21 +70,22 @@ def test_what_cannot_be_opened_is_named(media, name):
 
 
 def test_unreadable_videos_are_counted_and_one_is_shown(media):
-    work = measure([task(media / "JPEGImages/clip0"), task(media / "text.mp4")], config())
+    work = measure([task(media / "JPEGImages/clip0"), task(media / "text.mp4")], config(), videos=2)
     assert (work.videos, work.frames, work.unreadable) == (2, 7, 1)
     assert "text.mp4" in str(work)
 
 
 @pytest.mark.parametrize("name", ["JPEGImages/clip0", "videos/clip1.mp4"])
 def test_frames_that_a_video_lacks_are_told_before_the_run(media, name):
-    work = measure([task(media / name, frames=("00000.jpg", "3")), task(media / name, frames=("frame_1",))], config())
+    tasks = [task(media / name, frames=("00000.jpg", "3")), task(media / name, frames=("frame_1",))]
+    work = measure(tasks, config(), videos=2)
     assert (work.frames, work.unreadable) == (2, 1)
     assert "frame 'frame_1' asked for is not among its 7, which are called '00000'" in str(work)
 
 
 def test_of_many_videos_a_sample_is_opened_and_the_number_is_called_an_estimate(media):
-    tasks = [task(media / "JPEGImages/clip0", video_id=str(i)) for i in range(50)]
-    work = measure(tasks, config(), sample=10)
+    tasks = [task(media / "JPEGImages/clip0", video_id=str(i)) for i in range(10)]
+    work = measure(tasks, config(), videos=50)
     assert (work.frames, work.opened) == (350, 10)
     assert "about" in str(work)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.state import DatasetState
 from pipeline.engine.schedule import make_schedule
-from pipeline.manifest import read_manifest
+from pipeline.manifest import plan_manifest
 from pipeline.schema import MANIFEST_SCHEMA
 
 EXPRESSIONS_PER_VIDEO = 16
@@ -78,9 +78,10 @@ def measure_planning(directory: Path, rows: int) -> PlanningCost:
     process = psutil.Process()
     before = process.memory_info().rss
     started, cpu = time.perf_counter(), time.process_time()
-    tasks = read_manifest(str(path))
-    read = time.perf_counter()
-    todo = DatasetState(str(directory / "nothing")).remaining(tasks, retry_failed=False)
+    with plan_manifest(str(path)) as plan:
+        read = time.perf_counter()
+        DatasetState(str(directory / "nothing")).compare(plan, retry_failed=False)
+        todo = plan.all_tasks()
     schedule = make_schedule(todo, [None] * len(todo), segmenters=2, split="auto")
     table = tasks_table(schedule.tasks)
     made = time.perf_counter()

@@ -235,7 +235,7 @@ class Plan:
                 f"WHERE part >= {int(first)} AND part < {int(end)} GROUP BY video_id"
             ).to_arrow_table()
         columns = (column.to_pylist() for column in table.columns)
-        return [self._task(*values, (), ()) for values in zip(*columns, strict=True)]
+        return [self._task(video_id, video, frames, (), ()) for video_id, video, frames in zip(*columns, strict=True)]
 
     def all_tasks(self) -> list[VideoTask]:
         """All tasks in the manifest's order, for manifests of moderate size."""
@@ -302,7 +302,8 @@ class Plan:
             rows = zip(*(column.to_pylist() for column in columns.to_arrow_table().columns), strict=True)
             database.unregister("suspects")
         found = first_contradiction(
-            ManifestRow(*values, None if frames is None else tuple(frames)) for *values, frames in rows
+            ManifestRow(position, video_id, video, expression_id, expression, None if frames is None else tuple(frames))
+            for position, video_id, video, expression_id, expression, frames in rows
         )
         if found is not None:
             raise UsageError(f"{self.manifest}: {self._place(found[0])}: {found[1]}")

@@ -10,8 +10,9 @@ from typing import Any
 
 from pipeline.dataset.layout import REVIEW_FILE
 from pipeline.dataset.verdicts import JUDGED_COLUMNS, Verdicts
+from pipeline.errors import UsageError
 from pipeline.schema import Status
-from pipeline.storage import atomic_write, join
+from pipeline.storage import MissingFileError, atomic_write, join, read_bytes, scrub
 
 RowId = tuple[str, str, int]
 """``(video_id, expression_id, object_id)``."""
@@ -70,6 +71,22 @@ def write_review(dataset: str, picks: Sequence[Pick]) -> None:
     """Write ``review.jsonl`` beside a dataset's masks: a line a row, in the form of an edit file."""
     lines = [json.dumps(pick.as_edit(), ensure_ascii=False) + "\n" for pick in picks]
     atomic_write(join(dataset, REVIEW_FILE), "".join(lines).encode("utf-8", "replace"))
+
+
+def read_reasons(dataset: str) -> dict[tuple[str, str], str]:
+    """By video and expression: why a dataset's rows were picked; empty where it has no ``review.jsonl``."""
+    try:
+        text = read_bytes(join(dataset, REVIEW_FILE)).decode("utf-8", "replace")
+    except MissingFileError:
+        return {}
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+            found[row["video_id"], row["expression_id"]].append(row["reason"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{scrub(join(dataset, REVIEW_FILE))}: not written by this program ({error})") from error
+    return {key: "; ".join(dict.fromkeys(map(str, reasons))) for key, reasons in found.items()}
 
 
 class ReviewPicker:

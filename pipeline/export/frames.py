@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.errors import UsageError, VideoError
 from pipeline.export.names import NameStyle, escaped, written_video
-from pipeline.storage import atomic_write, join
+from pipeline.storage import atomic_write, join, make_directory, parent
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
 
@@ -94,4 +94,6 @@ class FrameWriter(FrameReader):
         if self._images is None:
             return
         for name, frame in zip(frames, self.read(video, frames, height_width), strict=True):
-            atomic_write(join(self._images, picture_name(video_id, name)), jpeg(frame))
+            target = join(self._images, picture_name(video_id, name))
+            make_directory(parent(target))
+            atomic_write(target, jpeg(frame))

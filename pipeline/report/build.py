@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.curate.review import read_reasons
 from pipeline.dataset.files import file_of_video, mask_files
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.verification import (
@@ -105,7 +106,7 @@ def write_report(
     clips = read_clips(dataset, shown, FRAMES, rejected=rejected, allow_missing=allow_missing)
     grounds = draw_frame_pictures(clips, video_frames)
     on_progress(f"pictures of {sum(bool(ground.frames) for ground in grounds.values())} of {len(grounds)} videos made")
-    cards = _Cards(dataset, output, clips, grounds, truth, movies or {}).of(sampled)
+    cards = _Cards(dataset, output, clips, grounds, truth, movies or {}, read_reasons(dataset)).of(sampled)
     named = {f"ground-{number}": ground for number, ground in enumerate(grounds.values())}
     content = page_html(summarise(totals, cards, named))
     atomic_write(output, content)
@@ -141,6 +142,7 @@ class _Cards:
     grounds: Mapping[str, FramePictures]
     truth: Truth | None
     movies: Mapping[Key, str]
+    reasons: Mapping[Key, str]
 
     def of(self, sampled: list[ShownItem]) -> list[Card]:
         present = mask_files(self.dataset)
@@ -161,6 +163,7 @@ class _Cards:
             file=own or "masks/*.parquet",  # another writer may name files otherwise
             link=link_between(self.output, join(self.dataset, own)) if own else None,
             query=_query(join(self.dataset, own or "masks/*.parquet"), key),
+            reason=self.reasons.get(key),
             movie=link_between(self.output, self.movies[key]) if key in self.movies else None,
         )
 

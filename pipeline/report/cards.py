@@ -13,6 +13,8 @@ from pipeline.report.sample import ShownItem
 from pipeline.report.truth import TruthScore
 from pipeline.storage import scrub
 
+_DECISIONS = {"keep": "Accept", "drop": "Reject", "absent": "Not there"}
+"""Actions of an edit file that a reviewer can choose, and what their buttons are called."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -35,6 +37,8 @@ class Card:
     """Where that file is, from the page; None where it cannot be linked to."""
     query: str
     """Finds the rows; to be copied."""
+    reason: str | None = None
+    """Why it was picked for review."""
     movie: str | None = None
     """Where the overlay video is, from the page."""
 
@@ -60,16 +64,18 @@ def card_html(card: Card) -> str:
     }
     data = "".join(f' data-{name}="{text(value)}"' for name, value in attributes.items())
     parts = [
-        f'<li class="card" id="card-{card.number}"{data}>',
+        f'<li class="card" id="card-{card.number}" tabindex="-1"{data}>',
         f'<div class="badges"><span class="badge {_css_class(item.status)}">{text(_words(item.status))}</span>',
         f'<span class="badge">{text(card.sampled.group)}</span></div>' if card.sampled.group else "</div>",
         f'<h3 dir="auto">{text(item.expression)}</h3>',
+        f'<p class="reason">Worth a look: {text(card.reason)}</p>' if card.reason else "",
         _media(card),
         f'<p class="error">{text(scrub(item.error))}</p>' if item.error else "",
         f'<p class="note">The video cannot be shown: {text(scrub(card.problem))}</p>' if card.problem else "",
         f'<p class="answer"><span dir="auto">{text(item.answer)}</span></p>' if item.answer else "",
         _facts(card),
         _row(card),
+        _review(card),
         "</li>",
     ]
     return "".join(parts)
@@ -134,6 +140,17 @@ def _row(card: Card) -> str:
         f'<div class="row"><span>{where}{movie}</span><button type="button" class="copy" '
         f'data-copy="{text(card.query)}" aria-label="{text(label)}">Copy query</button></div>'
     )
+
+
+def _review(card: Card) -> str:
+    item = card.sampled.item
+    about = text(f"{item.video_id}: {item.expression}")
+    buttons = "".join(
+        f'<button type="button" data-decide="{action}" aria-pressed="false" aria-label="{word} {about}">{word}</button>'
+        for action, word in _DECISIONS.items()
+    )
+    comment = f'<input class="comment" placeholder="comment" aria-label="Comment on {about}" autocomplete="off">'
+    return f'<div class="review">{buttons}{comment}</div>'
 
 
 def _number(value: float | None) -> str:

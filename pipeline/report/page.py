@@ -52,12 +52,16 @@ class Page:
     grounds: Mapping[str, FramePictures]
     """Pictures of videos by their id in the page."""
     has_truth: bool
+    version: str
+    """Of the dataset; decisions of a reviewer are kept under it."""
 
 
 def page_html(page: Page) -> bytes:
     """The whole file, UTF-8. Text from data is escaped; only this page's own script may run, nothing may be fetched."""
     assets = files("pipeline.report") / "assets"
-    template, style, script = ((assets / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js"))
+    names = ("page.html", "page.css", "page.js", "review.js")
+    template, style, *scripts = ((assets / name).read_text("utf-8") for name in names)
+    script = "\n".join(scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     groups = [group for group in GROUPS if any(card.sampled.group == group for card in page.cards)]
     has_presence = any(card.sampled.item.presence is not None for card in page.cards)
@@ -103,7 +107,9 @@ _PRESENCE_FILTER = (
 
 def _data(page: Page) -> list[str]:
     """Pictures as inert JSON: the browser makes images of them when they come into view."""
-    scripts = [_json(name, ground.frames) for name, ground in page.grounds.items() if ground.frames]
+    rows = [card.sampled.item.key for card in page.cards]
+    scripts = [_json("review-data", {"version": page.version, "rows": rows})]
+    scripts += [_json(name, ground.frames) for name, ground in page.grounds.items() if ground.frames]
     for card in page.cards:
         if card.drawing is not None:
             frames = [[frame.name, frame.mask, frame.truth, frame.caption] for frame in card.drawing.frames]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.dataset.content import version_of
 from pipeline.dataset.identity import without_secrets
 from pipeline.engine.progress import duration
 from pipeline.evaluation.threshold import ThresholdCurve
@@ -74,6 +75,7 @@ def summarise(totals: Totals, cards: Sequence[Card], grounds: Mapping[str, Frame
         gallery_lead=f"{len(cards):,} of {totals.expressions:,} expressions: the worst and best by {best_by}, "
         "some at random, failures of every kind, and answers without an object.",
         cards=cards,
+        version=version_of(totals.dataset),
         grounds=grounds,
         has_truth=totals.truth is not None,
     )

@@ -82,7 +82,9 @@ class _Video:
             Action.MERGE: self._merge,
         }
         for edit in edits:
-            if edit.action is Action.ADD:
+            if edit.action is Action.UNDECIDED:
+                self._named(edit)
+            elif edit.action is Action.ADD:
                 self._add(edit)
             elif edit.action is Action.ABSENT:
                 self._empty(edit)

@@ -110,7 +110,7 @@ class EditFile:
     """Edits in their order.
 
     Attributes:
-        edits: Without those that change nothing.
+        edits: Without lines that neither decide nor remark anything.
         undecided: Lines that decide nothing yet.
     """
 
@@ -168,7 +168,7 @@ def parse_edits(lines: Iterable[str], *, name: str) -> EditFile:
             raise UsageError(f"{where}: {error}") from error
         if edit.action is Action.UNDECIDED:
             undecided += 1
-        else:
+        if edit.action is not Action.UNDECIDED or edit.comment:
             edits.append(edit)
     return EditFile(edits, undecided)
 

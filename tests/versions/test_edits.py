@@ -59,7 +59,8 @@ def square() -> dict:
 
 
 def test_rows_that_no_edit_names_are_the_same_and_say_where_they_are_from(parent: str, tmp_path: Path) -> None:
-    before, after = rows_of(parent), changed(parent, tmp_path, edit("drop"), edit("keep", "1"))
+    before = rows_of(parent)
+    after = changed(parent, tmp_path, edit("drop"), edit("keep", "1"), edit("undecided", "2", None, comment="?"))
     assert before.keys() - after.keys() == {("v1", "0", 0)}
     assert after["v1", "1", 0].source == "accepted"
     assert after["v0", "0", 0].source == "model"

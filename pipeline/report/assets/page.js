@@ -189,13 +189,14 @@
   };
 
   const apply = () => {
-    const { search, status, group, from, to, "presence-from": presenceFrom, "presence-to": presenceTo } = form.elements;
+    const { search, status, decision, group, from, to, "presence-from": presenceFrom, "presence-to": presenceTo } = form.elements;
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const [card, fact] of facts) {
       const fits =
         words.every((word) => fact.search.includes(word)) &&
         (!status.value || fact.status === status.value) &&
+        (!decision.value || (card.dataset.decision || "none") === decision.value) &&
         (!group.value || fact.group === group.value) &&
         within(fact.score, from, to) &&
         within(fact.presence, presenceFrom, presenceTo);

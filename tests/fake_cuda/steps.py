@@ -11,6 +11,7 @@ import torch
 from accelerate import init_empty_weights
 from transformers import DynamicCache
 
+from pipeline.model.exact_resize import resize_bicubic
 from pipeline.model.families import config_of
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.grounder import Grounder
@@ -72,6 +73,8 @@ def segmenter_steps(
         def frames(count: int) -> torch.Tensor:
             return torch.empty(count, side, side, 3, dtype=torch.uint8)
 
+        decoded = torch.empty(batch, *SIZE, 3, dtype=torch.uint8, device=CUDA)
+        report.measure(f"resize_{batch}", [segmenter], lambda: resize_bicubic(decoded, height=side, width=side))
         report.measure(f"encode_{batch}", [segmenter], lambda: segmenter.encode(frames(batch)))
         for procedure, suffix in ((SA2VA_I, ""), (SA2VA, "_sa2va")):
             for count in objects:

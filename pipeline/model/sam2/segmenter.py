@@ -14,6 +14,7 @@ from pipeline.model.checkpoint.names import SAM2_PREFIX, segmenter_mappings
 from pipeline.model.checkpoint.weights import CheckpointFiles, load
 from pipeline.model.config import GroundingConfig
 from pipeline.model.device import run_halving, use_full_precision, working_set
+from pipeline.model.exact_resize import resize_bicubic
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.pixels import normalisation_table, normalise_pixels
 from pipeline.model.sam2.build import build_sam2
@@ -133,13 +134,18 @@ class Segmenter(nn.Module):
             self.device.type, dtype=self.compute_dtype if reduced else torch.bfloat16, enabled=reduced
         )
 
+    @property
+    def resizes_frames(self) -> bool:
+        """Whether :meth:`encode` should be given frames as they were decoded: a GPU resizes them faster than a CPU."""
+        return self.device.type == "cuda"
+
     def normalise(self, frames: Tensor) -> Tensor:
-        """Frames uint8 ``[N, S, S, 3]`` to float32 ``[N, 3, S, S]`` as the reference normalises them."""
+        """Frames uint8 ``[N, H, W, 3]`` to float32 ``[N, 3, H, W]`` as the reference normalises them."""
         return normalise_pixels(frames.to(self.device, non_blocking=True), self.pixel_table)
 
     @torch.inference_mode()
     def encode(self, frames: Tensor) -> list[FrameFeatures]:
-        """Image encoder on frames uint8 ``[N, S, S, 3]``: one :class:`FrameFeatures` each.
+        """Image encoder on frames uint8 ``[N, H, W, 3]``: one :class:`FrameFeatures` each.
 
         Frames that do not fit in GPU memory together are encoded in smaller batches.
         """
@@ -148,6 +154,8 @@ class Segmenter(nn.Module):
         return [features for _, part in parts for features in part]
 
     def _encode(self, frames: Tensor) -> list[FrameFeatures]:
+        side = self.config.image_size
+        frames = resize_bicubic(frames.to(self.device, non_blocking=True), height=side, width=side)
         pixels = self.normalise(frames)
         if self.reduced_encoder:
             levels = self.sam2.image_encoder(pixels.to(self.compute_dtype))["backbone_fpn"]

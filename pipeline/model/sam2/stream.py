@@ -99,7 +99,8 @@ class MaskStream:
             width=source.width,
             max_objects=options.max_objects,
         )
-        pictures = _read(source, self.keyframes, others, segmenter.config.image_size)
+        side = None if segmenter.resizes_frames else segmenter.config.image_size
+        pictures = _read(source, self.keyframes, others, side)
         batch = options.frames_per_batch
         for index, features in _encoded(segmenter, zip(self.keyframes, pictures, strict=False), batch):
             self.propagation.add_keyframe(index, features)
@@ -189,7 +190,9 @@ def _pinned(tensor: Tensor) -> Tensor:
     return copy.copy_(tensor, non_blocking=True)
 
 
-def _read(source: FrameSource, keyframes: Sequence[int], others: Sequence[int], side: int) -> Iterator[np.ndarray]:
+def _read(
+    source: FrameSource, keyframes: Sequence[int], others: Sequence[int], side: int | None
+) -> Iterator[np.ndarray]:
     """Keyframes, then the others, which are decoded from before the last keyframe is handed out."""
     following: Iterator[np.ndarray] = iter(())
     for number, picture in enumerate(source.read(keyframes, side=side)):

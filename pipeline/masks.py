@@ -115,10 +115,9 @@ def compressed(rle: Any) -> Rle:  # noqa: ANN401 - whatever stood in a file
 
 
 def run_lengths(rle: Rle) -> list[int]:
-    """The run lengths of a mask in column-major order, zeros first. Raises ValueError when ``rle`` is invalid."""
-    validate_rle(rle)
-    counts = rle["counts"]
-    return [int(run) for run in from_text(counts)]
+    """:func:`runs_of` as a list."""
+    lengths: list[int] = runs_of(rle).tolist()
+    return lengths
 
 
 def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
@@ -126,6 +125,15 @@ def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
 
     Raises:
         ValueError: Not a compressed RLE, or its runs do not fill ``size``; the message says which.
+    """
+    runs_of(rle)
+
+
+def runs_of(rle: Any) -> np.ndarray:  # noqa: ANN401 - whatever stood in a file
+    """The run lengths of a mask in column-major order, zeros first: int64 ``[runs]``.
+
+    Raises:
+        ValueError: As :func:`validate_rle`.
     """
     height, width = _size(rle)
     counts = rle.get("counts")
@@ -137,6 +145,7 @@ def validate_rle(rle: Any) -> None:  # noqa: ANN401 - whatever stood in a file
     total = int(runs.sum())
     if total != height * width:
         raise ValueError(f"runs sum to {total} pixels, but size [{height}, {width}] has {height * width}")
+    return runs
 
 
 def _size(rle: Any) -> tuple[int, int]:  # noqa: ANN401

@@ -3,6 +3,7 @@
 All are contracts: other programs read these files. Change :data:`SCHEMA_VERSION` when a column changes meaning.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypedDict
@@ -90,6 +91,10 @@ that what the expression names is in the video. ``frames`` names the frames that
 judge said, ``prompt`` what was asked. ``row_digest`` stands for the row of ``masks`` (see
 :func:`pipeline.dataset.verdicts.row_digest`), ``settings_digest`` for how it was judged.
 """
+
+
+NOTE = "Note: "
+"""How the ``error`` column of a row begins that is good and has something to tell."""
 
 
 class Rle(TypedDict):
@@ -191,3 +196,14 @@ def failed_rows(task: VideoTask, error: str) -> list[MaskRow]:
         )
         for expression in task.expressions
     ]
+
+
+def joined_notes(notes: Sequence[str | None]) -> str | None:
+    """Several notes as one text that begins with ``Note: ``; ``None`` if there are none.
+
+    Example:
+        >>> joined_notes(["Note: frames were scaled", None, "two objects were dropped"])
+        'Note: frames were scaled; two objects were dropped'
+    """
+    texts = [note.removeprefix(NOTE) for note in notes if note]
+    return NOTE + "; ".join(texts) if texts else None

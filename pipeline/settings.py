@@ -46,10 +46,12 @@ class Option:
     Attributes:
         metavar: Placeholder of the value in the help text.
         positional: Given without a name.
+        several: Of a list of texts: the name may be followed by several of them, and may itself be repeated.
     """
 
     metavar: str | None = None
     positional: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)

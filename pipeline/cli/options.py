@@ -82,7 +82,7 @@ def _add_option(section: argparse._ArgumentGroup, setting: Setting, text: str) -
     else:
         kinds["metavar"] = setting.option.metavar or setting.name.upper()
     if setting.types == (list,) and setting.items is str:
-        kinds["action"] = "append"
+        kinds |= {"action": "extend", "nargs": "+"} if setting.option.several else {"action": "append"}
     if setting.option.positional:
         section.add_argument(setting.name, **kinds)
     else:

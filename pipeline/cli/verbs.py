@@ -16,7 +16,20 @@ from typing import Any, Protocol
 
 from pipeline.errors import UsageError
 
-VERBS = ("demo", "annotate", "status", "verify", "evaluate", "export", "import", "diff", "report", "curate", "convert")
+VERBS = (
+    "demo",
+    "annotate",
+    "status",
+    "verify",
+    "evaluate",
+    "combine",
+    "export",
+    "import",
+    "diff",
+    "report",
+    "curate",
+    "convert",
+)
 
 
 class Verb(Protocol):

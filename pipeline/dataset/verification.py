@@ -46,6 +46,10 @@ class DamagedDatasetError(PipelineError):
         )
         self.files = tuple(files)
 
+    def __reduce__(self) -> tuple[type["DamagedDatasetError"], tuple[tuple[DamagedFile, ...]]]:
+        """Made from its files, also in another process: an exception is copied by its message otherwise."""
+        return type(self), (self.files,)
+
 
 def damaged_file(file: FileInfo, error: BrokenFileError, group: int | None = None) -> DamagedFile:
     """Describe a file that did not read back; its ids are read once more by themselves.

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.model.segment import Track
-from pipeline.schema import MaskRow, Status
-
-NOTE = "Note: "
-"""How the ``error`` column of a row begins that is good and has something to tell."""
+from pipeline.schema import MaskRow, Status, joined_notes
 
 
 def mask_rows(
@@ -74,14 +71,3 @@ def mask_rows(
         )
         for object_id, track in enumerate(tracks or [nothing])
     ]
-
-
-def joined_notes(notes: Sequence[str | None]) -> str | None:
-    """Several notes as one text that begins with ``Note: ``; ``None`` if there are none.
-
-    Example:
-        >>> joined_notes(["Note: frames were scaled", None, "two objects were dropped"])
-        'Note: frames were scaled; two objects were dropped'
-    """
-    texts = [note.removeprefix(NOTE) for note in notes if note]
-    return NOTE + "; ".join(texts) if texts else None

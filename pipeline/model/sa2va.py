@@ -19,12 +19,12 @@ from pipeline.model.grounder import Grounder
 from pipeline.model.presence import Calibration
 from pipeline.model.procedure import Procedure, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION
-from pipeline.model.rows import joined_notes, mask_rows
+from pipeline.model.rows import mask_rows
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.model.segment import Track, segment_video
-from pipeline.schema import MaskRow
+from pipeline.schema import MaskRow, joined_notes
 from pipeline.video.frames import FrameSource
 from pipeline.video.source import open_video
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pipeline.dataset import DatasetWriter, MaskDataset
-from pipeline.model.rows import joined_notes, mask_rows
+from pipeline.model.rows import mask_rows
 from pipeline.model.sa2va import Sa2VA, VideoMasks
 from pipeline.model.segment import Track
-from pipeline.schema import MaskRow
+from pipeline.schema import MaskRow, joined_notes
 
 
 @pytest.fixture(scope="module")

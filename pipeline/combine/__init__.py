@@ -1,0 +1,1 @@
+"""Several mask datasets of the same videos and expressions become one, by a vote."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pipeline.errors import UsageError
 from pipeline.model.procedure import MAX_OBJECTS_PER_EXPRESSION, PROCEDURES, Procedure
 from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION, check_prompt
-from pipeline.settings import NOT_NEGATIVE, POSITIVE, Option, Rule, at_least, check_settings
+from pipeline.settings import NOT_NEGATIVE, POSITIVE, Option, Rule, at_least, between, check_settings
 
 Count = Annotated[int, at_least(1), Option("N")]
 Seconds = Annotated[float, POSITIVE, Option("S")]
@@ -116,14 +116,18 @@ class MaskSettings:
 
     procedure: Literal["sa2va-i", "sa2va"] = "sa2va-i"
     """The published procedure (sa2va-i), or the original one (sa2va)."""
-    keyframes: Literal["uniform", "first"] | None = None
-    """Override the procedure: which frames the language model sees."""
+    keyframes: Literal["uniform", "first", "uniform+"] | None = None
+    """Override the procedure: which frames the language model sees; uniform+ is denser towards both ends."""
     handover: Literal["masks", "logits"] | None = None
     """Override the procedure: keyframe masks enter propagation as mask prompts, or as raw logits."""
     propagation_decoder: Literal["original", "finetuned"] | None = None
     """Override the procedure: which mask decoder propagates."""
     num_keyframes: Annotated[int, at_least(1), Option("K")] = 5
     """Frames the language model sees."""
+    keyframe_offset: Annotated[float, between(-0.5, 0.5), Option("X")] = 0.0
+    """Move keyframes that are spread by this share of the space between two, for runs to be combined."""
+    keyframe_seed: Annotated[int, at_least(0), Option("N")] | None = None
+    """Move each of them by a random share from -0.5 to 0.5; another number, other frames (default: none moves)."""
     prompt_template: Annotated[str, Option("TEXT")] = DEFAULT_PROMPT
     """What is asked; must contain {expression}."""
     objects: Literal["all", "first"] = "all"
@@ -158,6 +162,8 @@ class PresenceSettings:
 
 _PROCEDURE_SETTINGS = ("procedure", "keyframes", "handover", "propagation_decoder")
 """Bound as the resolved procedure: its name alone decides nothing."""
+_MOVED_KEYFRAMES = ("keyframe_offset", "keyframe_seed")
+"""Of the procedure too, but outputs from before they existed are bound without them."""
 _ALWAYS_BOUND = ("num_keyframes", "prompt_template", "objects", "dtype", "frame_stride", "max_frames")
 """In the identity at their defaults as well, as they are in every output made so far."""
 
@@ -223,13 +229,14 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
             raise UsageError(f"gpus_per_segmenter is {self.gpus_per_segmenter}; a segmenter uses at most one GPU")
         if self.merge_tracks is not None and splitting(self.split_expressions) not in ("auto", "off"):
             raise UsageError("split_expressions and merge_tracks exclude each other: parts do not know similar objects")
+        self.resolved_procedure()  # its parts go together
         check_prompt(self.prompt_template)
         if self.presence_question:
             check_prompt(self.presence_question)
 
     def resolved_procedure(self) -> Procedure:
         """The named procedure with the overrides of its three choices."""
-        overrides = {name: getattr(self, name) for name in _PROCEDURE_SETTINGS[1:]}
+        overrides = {name: getattr(self, name) for name in (*_PROCEDURE_SETTINGS[1:], *_MOVED_KEYFRAMES)}
         return replace(PROCEDURES[self.procedure], **{k: v for k, v in overrides.items() if v is not None})
 
     def identity(self, model_fingerprint: str) -> dict[str, Any]:
@@ -240,7 +247,9 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
         chosen = {f.name: getattr(self, f.name) for f in fields(MaskSettings) if f.name not in _PROCEDURE_SETTINGS}
         defaults = {field.name: field.default for field in fields(MaskSettings)}
         kept = {name: v for name, v in chosen.items() if name in _ALWAYS_BOUND or v != defaults[name]}
-        return {"model_fingerprint": model_fingerprint, **asdict(self.resolved_procedure()), **kept}
+        procedure = asdict(self.resolved_procedure())
+        named = {name: value for name, value in procedure.items() if name not in _MOVED_KEYFRAMES}
+        return {"model_fingerprint": model_fingerprint, **named, **kept}
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for ``run.json``."""

@@ -165,12 +165,13 @@ def _work(
             metrics.add(row, left=len(todo) - progress.done, completes=completes)
 
 
-def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
+def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per_gpu_hour: float | None = None) -> str:
     """What :func:`annotate` would do, found out without starting anything or writing to the output.
 
     Args:
         config: The run.
         seconds_per_frame: Of worker time for one frame of video, to estimate GPU-hours by.
+        price_per_gpu_hour: To price these, in USD.
     """
     with plan_of(config.as_dict()) as todo:
         model, directory = _checked_model(config)
@@ -191,6 +192,12 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None) -> str:
         lines.append(
             f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
         )
+        if price_per_gpu_hour is not None and work.masks:
+            price = hours * price_per_gpu_hour
+            lines.append(
+                f"price: {price:.2f} USD at {price_per_gpu_hour:g} USD a GPU-hour; {1000 * price / work.masks:.4g} USD "
+                "per 1,000 frames and expression"
+            )
     return "\n".join(lines)
 
 

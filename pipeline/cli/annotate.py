@@ -34,6 +34,8 @@ class Options(RunConfig):
     """With --dry-run: worker time a frame takes, to estimate GPU-hours."""
     rate_of: Annotated[str, Option("OUT")] | None = None
     """With --dry-run: take that time from the output of a run that has ended."""
+    price_per_gpu_hour: Annotated[float, POSITIVE, Option("USD")] | None = None
+    """With --dry-run and one of these: also say what the run costs."""
     address: str | None = None
     """Ray cluster to join (default: RAY_ADDRESS, one on this machine, or a new one)."""
 
@@ -43,6 +45,8 @@ class Options(RunConfig):
             raise UsageError("--seconds-per-frame and --rate-of are for --dry-run")
         if self.seconds_per_frame is not None and self.rate_of is not None:
             raise UsageError("--seconds-per-frame and --rate-of exclude each other")
+        if self.price_per_gpu_hour is not None and self.seconds_per_frame is None and self.rate_of is None:
+            raise UsageError("--price-per-gpu-hour needs --dry-run, and --seconds-per-frame or --rate-of")
 
     def run_config(self) -> RunConfig:
         """The part that says how to annotate."""
@@ -59,7 +63,8 @@ def run(options: Options) -> int:
     config = options.run_config()
     if options.dry_run:
         rate = seconds_per_frame_of(options.rate_of) if options.rate_of is not None else options.seconds_per_frame
-        for line in plan(config, seconds_per_frame=rate).splitlines():
+        said = plan(config, seconds_per_frame=rate, price_per_gpu_hour=options.price_per_gpu_hour)
+        for line in said.splitlines():
             print_line(line)
         return 0
     with open_display() as display:

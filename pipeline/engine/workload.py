@@ -26,6 +26,7 @@ class Workload:
         videos: How many.
         frames: In all of them, after ``frame_stride`` and ``max_frames``; an estimate if ``opened`` is less than
             ``videos``.
+        masks: Frames times expressions of each video: so many masks, of one object an answer.
         opened: Videos whose frames were counted.
         unreadable: Of these, videos that cannot be read; they will become failed rows.
         example: What is wrong with one of them.
@@ -33,6 +34,7 @@ class Workload:
 
     videos: int
     frames: int
+    masks: int
     opened: int
     unreadable: int
     example: str | None = None
@@ -55,11 +57,19 @@ def measure(drawn: Sequence[VideoTask], config: RunConfig, *, videos: int) -> Wo
     """
     with ThreadPoolExecutor(max_workers=PARALLEL_HEADERS) as pool:
         found = list(pool.map(lambda task: _frames_or_error(task, config), drawn))
-    counts = [count for count in found if isinstance(count, int)]
+    counts = [
+        (count, len(task.expressions)) for task, count in zip(drawn, found, strict=True) if isinstance(count, int)
+    ]
     errors = [error for error in found if isinstance(error, str)]
-    frames = sum(counts) if len(drawn) == videos else round(sum(counts) / len(drawn) * videos)
-    example = errors[0] if errors else None
-    return Workload(videos=videos, frames=frames, opened=len(drawn), unreadable=len(errors), example=example)
+    share = len(drawn) / videos if videos else 1.0
+    return Workload(
+        videos=videos,
+        frames=round(sum(frames for frames, _ in counts) / share),
+        masks=round(sum(frames * expressions for frames, expressions in counts) / share),
+        opened=len(drawn),
+        unreadable=len(errors),
+        example=errors[0] if errors else None,
+    )
 
 
 def seconds_per_frame_of(output: str) -> float:

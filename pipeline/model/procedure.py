@@ -1,10 +1,10 @@
-"""The three choices in which Sa2VA-i differs from Sa2VA, each a switch of its own."""
+"""The three choices in which Sa2VA-i differs from Sa2VA, each a switch of its own, and other choices of keyframes."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import UsageError
-from pipeline.video.keyframes import first_keyframes, uniform_keyframes
+from pipeline.video.keyframes import KeyframeChoice, first_keyframes, moved_keyframes, uniform_keyframes
 
 MAX_OBJECTS_PER_EXPRESSION = 20
 """Objects that one expression may name. A reply that loops would otherwise give hundreds of tracks."""
@@ -14,12 +14,20 @@ MAX_OBJECTS_PER_EXPRESSION = 20
 class Procedure:
     """How masks are made from prompts (paper arXiv 2509.19082, table of improvements)."""
 
-    keyframes: Literal["uniform", "first"] = "uniform"
-    """Which frames the language model sees: spread over the video, or its first ones."""
+    keyframes: KeyframeChoice = "uniform"
+    """Which frames the language model sees: spread over the video, its first ones, or denser towards its ends."""
     handover: Literal["masks", "logits"] = "masks"
     """How keyframe masks enter propagation: thresholded, as mask prompts; or as the decoder's raw logits."""
     propagation_decoder: Literal["original", "finetuned"] = "original"
     """Which mask decoder tracks."""
+    keyframe_offset: float = 0.0
+    """Keyframes that are spread are moved by this share of the space between two."""
+    keyframe_seed: int | None = None
+    """And each by a random share from -0.5 to 0.5."""
+
+    def __post_init__(self) -> None:
+        if self.keyframes == "first" and (self.keyframe_offset or self.keyframe_seed is not None):
+            raise UsageError("keyframe_offset and keyframe_seed move keyframes that are spread; the first ones are not")
 
     @property
     def question_form(self) -> bool:
@@ -28,7 +36,17 @@ class Procedure:
 
     def sample(self, num_frames: int, count: int) -> list[int]:
         """Keyframe indices of a video, in time order, with the repetitions the reference has."""
-        return (uniform_keyframes if self.keyframes == "uniform" else first_keyframes)(num_frames, count)
+        if self.keyframes == "first":
+            return first_keyframes(num_frames, count)
+        if self.keyframes == "uniform" and not self.keyframe_offset and self.keyframe_seed is None:
+            return uniform_keyframes(num_frames, count)
+        return moved_keyframes(
+            num_frames,
+            count,
+            denser_ends=self.keyframes == "uniform+",
+            offset=self.keyframe_offset,
+            seed=self.keyframe_seed,
+        )
 
 
 SA2VA_I = Procedure()

@@ -104,6 +104,12 @@ def test_the_command_line_wins_over_the_file(annotate) -> None:
         (["--model", "m", "--output", "o", "--manifest", "m", "--num-keyframes", "5.0"], "num_keyframes is '5.0'"),
         (["--model", "m", "--output", "o", "--manifest", "m", "--num-key", "5"], "--num-key"),
         (["--model", "m", "--output", "o", "--manifest", "m", "--seconds-per-frame", "1"], "--dry-run"),
+        (["--model", "m", "--output", "o", "--manifest", "m", "--dry-run", "--price-per-gpu-hour", "1"], "--rate-of"),
+        (["--model", "m", "--output", "o", "--manifest", "m", "--keyframe-offset", "0.6"], "keyframe_offset"),
+        (
+            ["--model", "m", "--output", "o", "--manifest", "m", "--keyframes", "first", "--keyframe-seed", "1"],
+            "the first ones are not",
+        ),
         (["--model"], "--model"),
     ],
 )
@@ -152,5 +158,7 @@ def test_an_output_is_bound_to_what_it_was_bound_to_before(tmp_path: Path) -> No
         "frame_stride": 1,
         "max_frames": None,
     }
+    moved = _config(tmp_path, keyframes="uniform+", keyframe_offset=0.5, keyframe_seed=0).identity("f")
+    assert (moved["keyframes"], moved["keyframe_offset"], moved["keyframe_seed"]) == ("uniform+", 0.5, 0)
     assert _config(tmp_path, merge_tracks=1).identity("f")["merge_tracks"] == 1.0
     assert _config(tmp_path, max_objects_per_expression=7).identity("f")["max_objects_per_expression"] == 7

@@ -103,11 +103,13 @@ def test_rate_of_an_earlier_run(tmp_path):
 
 def test_as_a_user_calls_it(clips, untrained, tmp_path):
     arguments = ("--manifest", clips / "manifest.jsonl", "--model", untrained, "--output", tmp_path / "out")
-    done = run_job("annotate", *arguments, "--dry-run", "--seconds-per-frame", "150")
+    rate = ("--dry-run", "--seconds-per-frame", "150", "--price-per-gpu-hour", "2.4")
+    done = run_job("annotate", *arguments, *rate)
     assert done.returncode == 0, done.stderr
     assert "3 videos with 6 expressions" in done.stdout
     assert "frames: 24" in done.stdout
     assert "estimate: 1.00 GPU-hours" in done.stdout
+    assert "price: 2.40 USD at 2.4 USD a GPU-hour; 50 USD per 1,000 frames and expression" in done.stdout
     assert not (tmp_path / "out").exists()
     refused = run_job("annotate", *arguments, "--seconds-per-frame", "1")
     assert refused.returncode == 2

@@ -14,6 +14,8 @@ from pipeline.schema import NOTE, MaskRow, Rle, Status, joined_notes
 
 WITHOUT = "combined without "
 """Stands in the note of rows for which not every dataset had an answer."""
+SOURCE = "combine"
+"""Column ``source`` of rows whose masks come from a vote."""
 _ROUNDING = 1e-9
 """So much below ``mask_share`` a share may be: weights such as a third are rounded."""
 
@@ -56,7 +58,14 @@ def combine_expression(
         track = _voted(group, answers, settings, height, width)
         if any(track["areas"]):
             tracks.append(track)
-    common = {"error": joined_notes([*_notes(answers), note]), "presence": presence, "keyframes": _keyframes(answers)}
+    common = {
+        "error": joined_notes([*_notes(answers), note]),
+        "presence": presence,
+        "keyframes": _keyframes(answers),
+        "source": SOURCE,
+        "parent": None,
+        **{name: _first_of(answers, name) for name in ("license", "video_source")},
+    }
     if not tracks:
         return [_row(_without_object(answers), **_nothing(answers), **common)]
     return [_row(track.pop("row"), object_id=number, **track, **common) for number, track in enumerate(tracks)]
@@ -135,6 +144,10 @@ def _mean_scores(scores: Sequence[Sequence[float]], weights: Sequence[int]) -> l
 def _notes(answers: Sequence[Answer]) -> list[str]:
     """What the answers' rows have to tell, each thing once."""
     return list(dict.fromkeys(row["error"] for answer in answers for row in answer.rows if row["error"]))
+
+
+def _first_of(answers: Sequence[Answer], column: str) -> str | None:
+    return next((answer.rows[0][column] for answer in answers if answer.rows[0][column]), None)
 
 
 def _keyframes(answers: Sequence[Answer]) -> list[int]:

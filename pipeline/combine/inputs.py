@@ -1,7 +1,5 @@
 """The datasets to combine: their names, weights, lineage, and what they hold."""
 
-import hashlib
-import json
 import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,13 +9,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from pipeline.combine.settings import CombineSettings
-from pipeline.dataset.files import mask_files
-from pipeline.dataset.layout import RUN_FILE
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.verification import lost_rows, rows_of_files
 from pipeline.errors import PipelineError, UsageError
 from pipeline.schema import Expression, Status, VideoTask
-from pipeline.storage import MissingFileError, absolute, join, read_bytes, scrub
+from pipeline.storage import absolute, scrub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +29,6 @@ class Input:
     url: str
     weight: float
     name: str
-
-    def files_hash(self) -> str:
-        """Tells whether the dataset is still the same: a hash of names and sizes of its files."""
-        listing = [[posixpath.basename(file.url), file.size_bytes] for file in mask_files(self.url)]
-        return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-
-    def run(self) -> dict[str, Any]:
-        """Its ``run.json``; empty where it has none that can be read."""
-        try:
-            run = json.loads(read_bytes(join(self.url, RUN_FILE)))
-        except (MissingFileError, ValueError):
-            return {}
-        return run if isinstance(run, dict) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,21 +144,21 @@ def check_none_gone(inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], 
     return lines
 
 
-def lineage(inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], hashes: Sequence[str]) -> dict[str, Any]:
+def lineage(inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], versions: Sequence[str]) -> dict[str, Any]:
     """What the combined masks come from, as flat entries of the output's identity.
 
     Args:
         inputs: The datasets.
         runs: The ``run.json`` of each.
-        hashes: :meth:`Input.files_hash` of each.
+        versions: The version of each.
     """
     entries: dict[str, Any] = {}
-    for number, (one, run, files) in enumerate(zip(inputs, runs, hashes, strict=True), start=1):
+    for number, (one, run, version) in enumerate(zip(inputs, runs, versions, strict=True), start=1):
         made = run.get("identity")
         entries |= {
             f"dataset_{number}": posixpath.basename(one.name),
             f"dataset_{number}_weight": one.weight,
-            f"dataset_{number}_files": files,
+            f"dataset_{number}_version": version,
             **{f"dataset_{number}_{key}": value for key, value in (made if isinstance(made, dict) else {}).items()},
         }
     return entries

@@ -21,6 +21,7 @@ from pipeline.combine.inputs import (
 from pipeline.combine.on_cluster import combine_on_cluster
 from pipeline.combine.settings import CombineSettings
 from pipeline.combine.video import Combiner
+from pipeline.dataset.content import run_of, version_of
 from pipeline.dataset.layout import number_of_parts, part_of
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
@@ -93,7 +94,7 @@ def combine(
     inputs = read_inputs(predictions)
     if absolute(output) in {one.url for one in inputs}:
         raise UsageError(f"{scrub(output)}: is one of the datasets to combine; name a new --output")
-    hashes, runs = [one.files_hash() for one in inputs], [one.run() for one in inputs]
+    versions, runs = [version_of(one.url) for one in inputs], [run_of(one.url) for one in inputs]
     contents = read_contents(inputs, allow_missing=allow_missing)
     lost = check_none_gone(inputs, runs, allow_missing=allow_missing)
     check_weights(inputs, settings)
@@ -101,7 +102,7 @@ def combine(
         report_line(line)
     with OutputDirectory(output) as target:
         target.begin(
-            identity=_identity(inputs, runs, hashes, settings),
+            identity=_identity(inputs, runs, versions, settings),
             description={
                 "source": inputs[0].name,
                 "combined_from": [{"dataset": one.name, "weight": one.weight} for one in inputs],
@@ -116,8 +117,8 @@ def combine(
             target.merge_by(merge_on_cluster(target.merger))
             combiner = Combiner(inputs=inputs, settings=settings, writer=target.writer, skip_damaged=allow_missing)
             _work(combiner, todo, target, report_line)
-        for one, before in zip(inputs, hashes, strict=True):
-            if one.files_hash() != before:
+        for one, before in zip(inputs, versions, strict=True):
+            if version_of(one.url) != before:
                 raise StorageError(f"{one.name}: changed while it was read; combine into a new --output")
         seconds = time.monotonic() - started
         counts = target.finish(_summary(inputs, contents, len(todo), seconds), idle=not todo)
@@ -157,11 +158,11 @@ def _about(inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], contents:
 
 
 def _identity(
-    inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], hashes: Sequence[str], settings: CombineSettings
+    inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], versions: Sequence[str], settings: CombineSettings
 ) -> dict[str, Any]:
     """What decides the combined masks; the card shows it."""
     by = {f"combined_{name}": value for name, value in settings.as_dict().items()}
-    return by | lineage(inputs, runs, hashes)
+    return by | lineage(inputs, runs, versions)
 
 
 def _parts_of(run: Mapping[str, Any]) -> int:

@@ -115,7 +115,7 @@ def test_another_configuration_or_changed_datasets_are_refused(datasets, tmp_pat
     write(tmp_path / "other", seed=400, without="clip00")
     (tmp_path / "c").rename(tmp_path / "old")
     (tmp_path / "other").rename(tmp_path / "c")
-    with pytest.raises(UsageError, match="dataset_2_files"):
+    with pytest.raises(UsageError, match="dataset_2_version"):
         combine([datasets[0], again], mine, AVERAGE)
 
 

@@ -49,6 +49,7 @@ def test_the_majority_decides_each_pixel_and_columns_follow_the_masks() -> None:
     assert row.bboxes == [[4, 2, 8, 6]] * 3
     assert (row.status, row.presence, row.error) == (Status.OK, pytest.approx(0.8), None)
     assert row.scores == pytest.approx([0.9] * 3)
+    assert row.source == "combine"
 
 
 def test_a_tie_keeps_the_pixel_and_weights_break_it() -> None:
@@ -105,7 +106,7 @@ def test_several_objects_are_matched_whatever_their_order() -> None:
 def test_the_best_answer_is_taken_as_it_is() -> None:
     (row,) = combined(answer(0, box(2, 10), score=0.7), answer(1, box(6, 14), score=0.8), answer(2), mode="best")
     assert (masks_of(row) == box(6, 14)).all()
-    assert row.score == 0.8
+    assert (row.score, row.source) == (0.8, None)
     assert row.presence == pytest.approx((0.8 + 0.8 + 0.1) / 3)
     (row,) = combined(answer(0, box(2, 10), score=0.7, weight=2), answer(1, box(6, 14), score=0.8), mode="best")
     assert (masks_of(row) == box(2, 10)).all()

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.masks import from_runs, runs_of
+from pipeline.masks import runs_of
+from pipeline.rle_text import to_text
 from pipeline.schema import Rle
 
 _FRAMES_AT_ONCE = 128
@@ -115,12 +116,9 @@ def _masks(
     lengths = np.diff(begins, append=ends[-1])
     first_of_frame = np.searchsorted(run_frame, np.arange(frames + 1))
     masks: list[Rle | None] = [None] * frames
-    present, runs = [], []
     for index in range(frames):
         some = slice(first_of_frame[index], first_of_frame[index + 1])
         if run_is_in[some].any():
-            present.append(index)
-            runs.append(np.concatenate([[0], lengths[some]]) if run_is_in[some][0] else lengths[some])
-    for index, rle in zip(present, from_runs(runs, height, width), strict=True):
-        masks[index] = rle
+            runs = np.concatenate([[0], lengths[some]]) if run_is_in[some][0] else lengths[some]
+            masks[index] = Rle(size=[height, width], counts=to_text(runs))
     return masks

@@ -36,7 +36,8 @@ class Contents:
     """What the datasets hold together.
 
     Attributes:
-        tasks: Every video with every expression that any of them has, in the order of the first that has it.
+        tasks: Every video with every expression that any of them has; the first dataset that has it stands for its
+            location.
         absent: Of each dataset: expressions of the others that it does not have.
         failed: Of each dataset: expressions that failed.
     """
@@ -84,6 +85,7 @@ def read_contents(inputs: Sequence[Input], *, allow_missing: bool) -> Contents:
         DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off.
     """
     texts: dict[str, dict[str, str]] = {}
+    first_in: dict[str, str] = {}
     held, failed = [0] * len(inputs), [0] * len(inputs)
     columns = ["video_id", "expression_id", "expression", "status"]
     for number, one in enumerate(inputs):
@@ -96,12 +98,13 @@ def read_contents(inputs: Sequence[Input], *, allow_missing: bool) -> Contents:
                     continue  # another object of its answer
                 known.add(expression_id)
                 texts.setdefault(video_id, {}).setdefault(expression_id, text)
+                first_in.setdefault(video_id, one.url)
                 failed[number] += status == Status.FAILED
         held[number] = sum(map(len, seen.values()))
     tasks = [
         VideoTask(
             video_id=video_id,
-            video="",
+            video=first_in[video_id],
             expressions=tuple(Expression(expression_id=key, text=text) for key, text in expressions.items()),
         )
         for video_id, expressions in texts.items()

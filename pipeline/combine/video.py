@@ -1,7 +1,7 @@
 """The work of one process: videos in, their combined rows committed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -65,7 +65,7 @@ class Combiner:
                 answers.append(Answer(dataset=number, weight=one.weight, rows=rows))
             else:
                 absent[one.name] = why
-        alone = VideoTask(video_id=task.video_id, video="", expressions=(expression,))
+        alone = replace(task, expressions=(expression,))
         if not answers:
             return failed_rows(alone, "no dataset has an answer: " + _listed(absent))
         try:

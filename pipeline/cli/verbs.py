@@ -28,6 +28,7 @@ VERBS = (
     "diff",
     "report",
     "curate",
+    "recipe",
     "convert",
 )
 

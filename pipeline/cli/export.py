@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pipeline.cleanup.settings import CleanUp
 from pipeline.cli.terminal import print_line, printable
 from pipeline.errors import UsageError
-from pipeline.settings import CheckedSettings, OneOf, Option, between
+from pipeline.settings import CheckedSettings, OneOf, Option, at_least, between
 
 FORMATS = {
     "mevis": "zip (or folder): <video>/<expression>/<frame>.png, no folder around it; grey PNG of 0 and 255",
@@ -23,6 +23,8 @@ FORMATS = {
     "coco": "one JSON file of per-frame annotations, masks as --rle says",
     "cvat": "CVAT for images 1.1: x.xml, or a folder; import takes it back",
     "label-studio": "Label Studio: x.json, or a folder; a task per expression and frame; import takes it back",
+    "sa2va-finetune": "Sa2VA's fine-tuning data: a folder with annotations.json and images/",
+    "webdataset": "tar files of frames and masks for training, in a folder",
     "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
 }
 """Name of a format -> what it writes, for the help text; the formats themselves are in ``pipeline.export.formats``."""
@@ -74,6 +76,8 @@ class ExportOptions(CheckedSettings):
     """For votsr: what the results are called."""
     text_masks: bool = False
     """For votsr: text files instead of binary ones."""
+    frames_per_video: Annotated[int, at_least(1), Option("N")] | None = None
+    """For sa2va-finetune (default: 5) and webdataset (default: all): evenly spread frames to take of a video."""
     with_frames: bool = False
     """For cvat and label-studio: write the frames beside, as JPEG under images/."""
 
@@ -131,6 +135,7 @@ def _export(options: Options) -> int:
             tracker=options.tracker,
             text_masks=options.text_masks,
             with_frames=options.with_frames,
+            frames_per_video=options.frames_per_video,
         )
     except IncompleteDatasetError as error:
         _print_missing(error.missing)

@@ -12,11 +12,12 @@ from pipeline.curate.plan import Selection, check_not_empty, choose
 from pipeline.curate.review import write_review
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
-from pipeline.dataset.content import content_hash, run_of
+from pipeline.dataset.content import content_hash
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.layout import MASKS_FOLDER
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.dataset.verification import lost_rows, rows_of_files
 from pipeline.dataset.videos import iter_videos
@@ -85,7 +86,7 @@ def curate(
     other_iou = {item.row: item.iou for item in diff(source, rules.against).changed} if rules.against else {}
     chosen = choose(dataset, rules, rejection, other_iou=other_iou)
     rejected, rejection_note = rejection.rejected, str(rejection) if rejects else ""
-    origin = run_of(dataset.url)
+    origin = read_run(dataset.url)
     gone = _check_gone(dataset.url, origin, allow_missing=allow_missing)
     before = DatasetState(dataset.url).counts()
     check_not_empty(chosen, before)

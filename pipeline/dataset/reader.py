@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,15 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, may_hold, read_row_group, with_parquet
 from pipeline.dataset.layout import video_digest
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.verification import DamagedDatasetError, DamagedFile, damaged_file, row_groups_of
 from pipeline.errors import UsageError
 from pipeline.masks import decode_masks
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from pipeline.storage import FileInfo, absolute, exists, join, scrub
+
+if TYPE_CHECKING:
+    from pipeline.dataset.video_frames import VideoFrames
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,8 @@ class MaskRecord:
     """One row of a mask dataset, its masks still encoded."""
 
     row: MaskRow
+    videos: "VideoFrames | None" = None
+    """Where its frames are read from, in a dataset that was opened with them."""
 
     def decode(self, frames: Sequence[int | str] | None = None) -> np.ndarray:
         """The masks as bool ``[T, height, width]``.
@@ -50,9 +56,32 @@ class MaskRecord:
             )
         if frames is None:
             return decode_masks(row.masks, row.height, row.width)
-        names = {name: index for index, name in enumerate(row.frames)}
-        indices = [names[frame] if isinstance(frame, str) else frame for frame in frames]
-        return decode_masks([row.masks[index] for index in indices], row.height, row.width)
+        return decode_masks([row.masks[index] for index in self._indices(frames)], row.height, row.width)
+
+    def read_frames(self, frames: Sequence[int | str] | None = None) -> np.ndarray:
+        """The video's frames, uint8 RGB ``[T, height, width, 3]``, each beside the mask of the same index.
+
+        Args:
+            frames: As for :meth:`decode`; only these are decoded.
+
+        Raises:
+            ValueError: The dataset was opened without frames, or the row has no masks.
+            VideoError: The video is not found, cannot be read, or is of another size than its masks.
+        """
+        row = self.row
+        if self.videos is None:
+            raise ValueError("open the dataset with with_frames=True to read frames")
+        if row.height is None or row.width is None:
+            raise ValueError(f"video {row.video_id!r}, expression {row.expression_id!r} has no frames: {row.error}")
+        names = row.frames if frames is None else [row.frames[index] for index in self._indices(frames)]
+        distinct = sorted(set(names), key=row.frames.index)
+        read = dict(zip(distinct, self.videos.read(row.video_id, distinct, (row.height, row.width)), strict=True))
+        found = [read[name] for name in names]
+        return np.stack(found) if found else np.zeros((0, row.height, row.width, 3), np.uint8)
+
+    def _indices(self, frames: Sequence[int | str]) -> list[int]:
+        names = {name: index for index, name in enumerate(self.row.frames)}
+        return [names[frame] if isinstance(frame, str) else frame for frame in frames]
 
 
 class MaskDataset:
@@ -66,6 +95,10 @@ class MaskDataset:
         filters: Keep only rows for which all of these hold; row groups without such a row are not read further.
         video_ids: Keep only these videos; files of other videos are not opened.
         skip_damaged: Leave out rows that do not read back, and note them in ``damaged``, instead of raising.
+        with_frames: Records can read their video's frames too. Videos are found by ``manifest``, else by the manifest
+            of the run that made the dataset.
+        manifest: Names the videos.
+        videos: Folder that relative paths of videos start from.
 
     Attributes:
         damaged: With ``skip_damaged``, what did not read back so far.
@@ -88,7 +121,13 @@ class MaskDataset:
         filters: Sequence[Filter] | None = None,
         video_ids: Sequence[str] | None = None,
         skip_damaged: bool = False,
+        with_frames: bool = False,
+        manifest: str | None = None,
+        videos: str | None = None,
     ) -> None:
+        self._with_frames = with_frames
+        self._manifest, self._videos = manifest, videos
+        self._video_frames: VideoFrames | None = None
         self.url = absolute(url)
         self.damaged: dict[tuple[str, int | None], DamagedFile] = {}
         self._skip_damaged = skip_damaged
@@ -112,10 +151,17 @@ class MaskDataset:
             raise IndexError(f"row {index} of a dataset with {rows.num_rows} rows")
         place = rows.slice(index % rows.num_rows, 1).to_pylist()[0]
         table = self._row_group(place["file"], place["row_group"])
-        return MaskRecord(_mask_row(table.slice(place["row"], 1).to_pylist()[0]))
+        return MaskRecord(_mask_row(table.slice(place["row"], 1).to_pylist()[0]), self._frames_of_videos())
+
+    def _frames_of_videos(self) -> "VideoFrames | None":
+        if self._with_frames and self._video_frames is None:
+            from pipeline.dataset.video_frames import find_video_frames
+
+            self._video_frames = find_video_frames(read_run(self.url), self._manifest, self._videos)
+        return self._video_frames
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}
+        return {**self.__dict__, "_cached": None, "_video_frames": None}
 
     def iter_rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Rows as dictionaries, file by file, with only ``columns`` (default: all); memory is bounded."""

@@ -43,6 +43,7 @@ def export(
     tracker: str = "sa2va-i",
     text_masks: bool = False,
     with_frames: bool = False,
+    frames_per_video: int | None = None,
 ) -> ExportResult:
     """Write a dataset's answers to a manifest in a benchmark's format.
 
@@ -63,6 +64,7 @@ def export(
         rle: For ``coco``: ``compressed``, ``uncompressed`` or ``polygons``.
         tracker: For ``votsr``: what the results are called.
         text_masks: For ``votsr``: text files instead of binary ones.
+        frames_per_video: For formats that offer it: evenly spread frames to take of a video.
         with_frames: For formats that offer it: pictures of the frames beside the annotations.
 
     Raises:
@@ -79,6 +81,8 @@ def export(
         raise UsageError(f"--rle {rle} is not for {format_name}; choose from {', '.join(chosen.rle)}")
     if with_frames and not chosen.has_frames:
         raise UsageError(f"--with-frames is not for {format_name}")
+    if frames_per_video is not None and not chosen.picks_frames:
+        raise UsageError(f"--frames-per-video is not for {format_name}")
     if chosen.comes_back and (reject_below is not None or (clean_up is not None and clean_up.is_on)):
         raise UsageError(
             f"{format_name}: only the dataset's own masks can be corrected and imported again; curate first, and "
@@ -91,6 +95,7 @@ def export(
         tracker=tracker,
         text_masks=text_masks,
         with_frames=with_frames,
+        frames_per_video=frames_per_video,
     )
     answers = Answers(
         predictions,

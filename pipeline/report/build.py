@@ -11,6 +11,7 @@ from urllib.parse import quote
 from pipeline.curate.review import read_reasons
 from pipeline.dataset.files import file_of_video, mask_files
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.verification import (
     DamagedDatasetError,
     find_damage,
@@ -18,17 +19,16 @@ from pipeline.dataset.verification import (
     quick_bytes,
     rows_of_files,
 )
+from pipeline.dataset.video_frames import VideoFrames
 from pipeline.evaluation.rejection import Rejection, open_rejection
 from pipeline.report.cards import Card
 from pipeline.report.clips import Clip, read_clips
 from pipeline.report.collect import Key, Statistics, items_of
 from pipeline.report.drawing import FramePictures, draw_frame_pictures, draw_item
 from pipeline.report.page import page_html
-from pipeline.report.run_file import read_run
 from pipeline.report.sample import Sampler, ShownItem
 from pipeline.report.summary import Totals, summarise
 from pipeline.report.truth import Truth
-from pipeline.report.video_frames import VideoFrames
 from pipeline.storage import FileInfo, absolute, atomic_write, is_local, join, scrub
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.dataset.video_frames import VideoFrames
 from pipeline.errors import VideoError
 from pipeline.masks import decode_mask
 from pipeline.report.charts import percent
@@ -11,7 +12,6 @@ from pipeline.report.clips import Clip
 from pipeline.report.collect import Key
 from pipeline.report.pictures import frame_picture, mask_picture, small_size, truth_picture
 from pipeline.report.truth import Truth
-from pipeline.report.video_frames import VideoFrames
 from pipeline.storage import scrub
 
 logger = logging.getLogger(__name__)

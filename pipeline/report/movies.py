@@ -11,13 +11,13 @@ import numpy as np
 
 from pipeline.dataset.layout import video_stem
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.video_frames import VideoFrames, grey_picture
 from pipeline.errors import VideoError
 from pipeline.evaluation.rejection import open_rejection
 from pipeline.export.sinks import finished_file
 from pipeline.masks import decode_mask
 from pipeline.report.collect import Key
 from pipeline.report.overlay import draw_mask
-from pipeline.report.video_frames import VideoFrames, grey_picture
 from pipeline.schema import Status
 from pipeline.storage import join, make_directory
 

@@ -12,11 +12,11 @@ from pipeline.dataset.identity import differences
 from pipeline.dataset.layout import STATE_FOLDER, number_of_parts, part_of_file
 from pipeline.dataset.lock import RunLock
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import DatasetState
 from pipeline.dataset.verdicts import Verdicts
+from pipeline.dataset.video_frames import VideoFrames, find_video_frames
 from pipeline.errors import UsageError, VideoError
-from pipeline.report.run_file import read_run
-from pipeline.report.video_frames import VideoFrames, find_video_frames
 from pipeline.storage import join, make_directory, scrub
 from pipeline.verify.items import Item, Pending, find_pending, groups_of, items_of_videos
 from pipeline.verify.judge import EndpointError

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pycocotools import mask as coco
 
-from pipeline.dataset.content import run_of
 from pipeline.dataset.layout import part_of
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.schema import Rle
 from pipeline.versions.edits import RowId
 
@@ -151,7 +151,7 @@ def _names(url: str, keys: np.ndarray) -> dict[int, tuple[RowId, str]]:
 def _changed(first: str, second: str, rows: Sequence[RowId]) -> list[ChangedRow]:
     """Compare the masks of some rows, of a hundred videos of one part of the first dataset at a time."""
     found = []
-    parts = run_of(MaskDataset(first).url).get("parts") or 1
+    parts = read_run(MaskDataset(first).url).get("parts") or 1
     of_video: dict[str, list[RowId]] = {}
     for row in rows:
         of_video.setdefault(row[0], []).append(row)

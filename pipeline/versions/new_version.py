@@ -5,10 +5,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.dataset.content import content_hash, run_of, version_of
+from pipeline.dataset.content import content_hash, version_of
 from pipeline.dataset.layout import EDITS_FILE, number_of_parts
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import Counts
 from pipeline.dataset.videos import count_rows, iter_videos
 from pipeline.errors import StorageError, UsageError
@@ -63,7 +64,7 @@ def make_version(parent: str, edits: EditFile, output: str, *, tool: str = "edit
     rows_of = count_rows(dataset)
     by_video = edits.by_video()
     _check_edits(dataset, rows_of, by_video)
-    run = run_of(dataset.url)
+    run = read_run(dataset.url)
     by_action = dict(sorted(Counter(edit.action.value for edit in edits.edits).items()))
     with OutputDirectory(output) as target:
         target.begin(

@@ -112,7 +112,7 @@ def test_batches_come_one_row_group_at_a_time(out, monkeypatch, make_row):
 def test_rows_have_the_columns_asked_for(out):
     first = next(MaskDataset(str(out)).iter_rows(["masks", "video_id"]))
     assert list(first) == ["masks", "video_id"]
-    assert len(next(MaskDataset(str(out)).iter_rows())) == 17
+    assert len(next(MaskDataset(str(out)).iter_rows())) == 21
     with pytest.raises(UsageError, match="no column 'mask'"):
         next(MaskDataset(str(out)).iter_rows(["mask"]))
 

@@ -4,9 +4,9 @@ import av
 import numpy as np
 from report_datasets import HOSTILE_ID
 
+from pipeline.dataset.video_frames import GROUND
 from pipeline.report.movies import movie_name
 from pipeline.report.overlay import COLOURS
-from pipeline.report.video_frames import GROUND
 from tests.conftest import run_job
 
 

@@ -13,8 +13,10 @@ from pipeline.export.formats import (
     ref_sav,
     ref_youtube_vos,
     revos,
+    sa2va_finetune,
     saco_veval,
     votsr,
+    webdataset,
     youtube_vis,
 )
 from pipeline.export.formats.common import Format, WriteOptions
@@ -35,6 +37,8 @@ _MODULES = (
     coco,
     cvat,
     label_studio,
+    sa2va_finetune,
+    webdataset,
     png,
 )
 FORMATS = {module.FORMAT.name: module.FORMAT for module in _MODULES}

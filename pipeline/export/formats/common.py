@@ -30,6 +30,8 @@ class WriteOptions:
     """VOTSr: what the results are called."""
     text_masks: bool = False
     """VOTSr: text files instead of binary ones."""
+    frames_per_video: int | None = None
+    """Evenly spread frames to take of a video, for formats that offer it; None is what the format usually has."""
     with_frames: bool = False
     """Pictures of the frames beside the annotations, for formats that offer it."""
 
@@ -55,6 +57,8 @@ class Format:
     """``import`` reads what a tool made of it, so that only the dataset's own masks may be in it."""
     has_frames: bool = False
     """It can have pictures of the frames beside it."""
+    picks_frames: bool = False
+    """It can hold a few frames of each video."""
     rle: tuple[str, ...] = field(default=("compressed",))
     """Values of ``--rle`` that it can write."""
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from pipeline.dataset.run_file import annotation_of
 from pipeline.errors import StorageError, UsageError, VideoError
 from pipeline.manifest import read_manifest, read_tasks
-from pipeline.report.run_file import annotation_of
 from pipeline.storage import join, list_names
 from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
@@ -49,6 +49,10 @@ class VideoFrames:
         place = self.places.get(video_id)
         if place is None:
             raise VideoError(self._problem or "the manifest has no such video")
+        yield from self.read_at(place, names, size)
+
+    def read_at(self, place: str, names: Sequence[str], size: tuple[int, int]) -> Iterator[np.ndarray]:
+        """:meth:`read`, of a video at a known location."""
         with self._decoder.open(place, FrameSelection(frames=tuple(names))) as source:
             if (source.height, source.width) != size:
                 raise VideoError(

@@ -21,10 +21,11 @@ from pipeline.combine.inputs import (
 from pipeline.combine.on_cluster import combine_on_cluster
 from pipeline.combine.settings import CombineSettings
 from pipeline.combine.video import Combiner
-from pipeline.dataset.content import run_of, version_of
+from pipeline.dataset.content import version_of
 from pipeline.dataset.layout import number_of_parts, part_of
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
+from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import Counts
 from pipeline.engine import cluster
 from pipeline.engine.merging import merge_on_cluster
@@ -94,7 +95,7 @@ def combine(
     inputs = read_inputs(predictions)
     if absolute(output) in {one.url for one in inputs}:
         raise UsageError(f"{scrub(output)}: is one of the datasets to combine; name a new --output")
-    versions, runs = [version_of(one.url) for one in inputs], [run_of(one.url) for one in inputs]
+    versions, runs = [version_of(one.url) for one in inputs], [read_run(one.url) for one in inputs]
     contents = read_contents(inputs, allow_missing=allow_missing)
     lost = check_none_gone(inputs, runs, allow_missing=allow_missing)
     check_weights(inputs, settings)

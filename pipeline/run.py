@@ -3,7 +3,6 @@
 import logging
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,30 +10,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import RunConfig, splitting
+from pipeline.config import RunConfig
 from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
 from pipeline.engine import cluster
-from pipeline.engine.count import count_frames
 from pipeline.engine.fewer_nodes import place_on_fewer
+from pipeline.engine.look_ahead import LookAhead
 from pipeline.engine.merging import merge_on_cluster
 from pipeline.engine.metrics import RunMetrics
 from pipeline.engine.model_files import fetch_on_nodes
 from pipeline.engine.placement import Placement, place_within
 from pipeline.engine.progress import Progress, duration
 from pipeline.engine.rounds import Rounds
-from pipeline.engine.schedule import Schedule, make_schedule
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Stage
 from pipeline.engine.workload import SAMPLE, measure
 from pipeline.errors import UsageError
-from pipeline.manifest import plan_of
+from pipeline.manifest import Plan, plan_of
 from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
-from pipeline.schema import VideoTask, failed_rows
+from pipeline.schema import failed_rows
 from pipeline.stages.ground import Ground
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
@@ -128,7 +126,7 @@ def annotate(
                     calibration=calibration,
                     writer=output.writer,
                 )
-                _work(work.all_tasks(), settings, placement, output, progress)
+                _work(work, settings, placement, output, progress)
             seconds = time.monotonic() - started
             counts = output.finish(_summary(progress, seconds), idle=not left.videos)
     report_line(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
@@ -136,15 +134,19 @@ def annotate(
 
 
 def _work(
-    todo: list[VideoTask], settings: WorkerSettings, placement: Placement, output: OutputDirectory, progress: Progress
+    work: Plan, settings: WorkerSettings, placement: Placement, output: OutputDirectory, progress: Progress
 ) -> None:
-    """All of ``todo`` through the stages and into ``output``."""
+    """All that is to do of ``work`` through the stages and into ``output``."""
     config, metrics = settings.config, RunMetrics()
-    schedule = _schedule(todo, config, placement)
-    if schedule.split:
-        progress.report_line(f"{len(schedule.split)} long videos are annotated in parts")
-    parts_left = Counter(task.video_id for task in schedule.tasks)
     output.merge_by(merge_on_cluster(output.merger))
+    output.expect(work.videos_by_part())
+    look_ahead = LookAhead(
+        work,
+        config,
+        segmenters=placement.pools[Segment.name].most,
+        expect=output.expect,
+        report_line=progress.report_line,
+    )
 
     def place_without(given_up: Mapping[str, str]) -> Placement:
         nodes = cluster.resources_of_nodes(given_up)
@@ -153,16 +155,15 @@ def _work(
     rounds = Rounds(
         PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.report_line
     )
-    with closing(rounds.run(output.expect(schedule.tasks))) as results:
+    with closing(rounds.run(look_ahead.feed())) as results:
         for task, row in results:
             if row["withheld"]:
                 output.commit(failed_rows(task, row["error"]))
             else:
                 output.committed(task.video_id)
-            parts_left[task.video_id] -= 1
-            completes = not parts_left[task.video_id]
+            completes = look_ahead.completes(task.video_id)
             progress.add(row, completes=completes)
-            metrics.add(row, left=len(todo) - progress.done, completes=completes)
+            metrics.add(row, left=progress.videos - progress.done, completes=completes)
 
 
 def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per_gpu_hour: float | None = None) -> str:
@@ -221,17 +222,6 @@ def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
     directory = fetch_model(model)
     check_checkpoint(directory, config.resolved_procedure())
     return model, directory
-
-
-def _schedule(todo: list[VideoTask], config: RunConfig, placement: Placement) -> Schedule:
-    """Long videos first and, where that pays, in parts; as the manifest has them where one worker does them all."""
-    segmenters, split = placement.pools[Segment.name].most, splitting(config.split_expressions)
-    if config.merge_tracks is not None:
-        split = "off"  # objects are compared across all expressions of a video
-    many = segmenters > 1
-    frames = count_frames(todo, config) if many else [None] * len(todo)
-    schedule = make_schedule(todo, frames, segmenters=segmenters, split=split)
-    return schedule if many or schedule.split else Schedule(tasks=todo, split=frozenset())
 
 
 def versions() -> dict[str, str]:

@@ -64,10 +64,10 @@ class Merging:
         self._thread = threading.Thread(target=self._follow, name="merging", daemon=True)
         self._thread.start()
 
-    def expect(self, parts: Iterable[int]) -> None:
-        """The part of each commit that will be made; a part is merged at once when its last one is."""
+    def expect(self, commits: Mapping[int, int]) -> None:
+        """By part: commits that will still be made, beside those known; a part is merged at once when it has all."""
         with self._lock:
-            self._to_come.update(parts)
+            self._to_come.update(commits)
 
     def left_behind(self, parts: Iterable[int]) -> None:
         """Parts for which an earlier run has left something to merge."""

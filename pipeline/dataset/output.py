@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -55,8 +56,6 @@ logger = logging.getLogger(__name__)
 
 _OF_LAST_WORK = ("timings", "this_run")
 """Of run.json: what a run that finds nothing to do leaves as it was."""
-PARTS_AT_ONCE = 8
-"""Parts whose videos are worked on together, the longest first: about 2,000 videos."""
 CHECKED_BYTES = 2 * 2**30
 """So much is read through for damage when a run begins."""
 
@@ -173,17 +172,14 @@ class OutputDirectory:
         """Let ``merge`` do the work of :attr:`merger` from now on, in tasks on a cluster for example."""
         self._merger_thread().merge = merge
 
-    def expect(self, tasks: Sequence[VideoTask]) -> list[VideoTask]:
-        """Say what will be committed, one commit a task, so that a part is merged as soon as it is complete.
+    def expect(self, commits: Mapping[int, int]) -> None:
+        """Say how many commits will be made in each part, beside those known, so that it is merged once it has all."""
+        self._merger_thread().expect(commits)
 
-        Returns:
-            ``tasks`` in the order to work in: a few parts after the other, each of which is then written once and not
-            every five minutes; within these as given.
-        """
-        parts = [part_of(task.video_id, self._held().parts) for task in tasks]
-        self._merger_thread().expect(parts)
-        windows = [part // PARTS_AT_ONCE for part in parts]
-        return [tasks[index] for index in sorted(range(len(tasks)), key=windows.__getitem__)]
+    def expect_videos(self, video_ids: Iterable[str]) -> None:
+        """:meth:`expect`, with a commit for each id."""
+        parts = self._held().parts
+        self.expect(Counter(part_of(video_id, parts) for video_id in video_ids))
 
     def committed(self, video_id: str) -> None:
         """Take note of a commit of a worker. Raises StorageError, also when another run has taken the output over."""

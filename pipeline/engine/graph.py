@@ -11,7 +11,6 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.engine.attempts import AttemptLedger
-from pipeline.engine.feed import one_block_each
 from pipeline.engine.model_files import OFFLINE
 from pipeline.engine.placement import Placement
 from pipeline.engine.pools import WRITE_CPUS, Pool
@@ -36,17 +35,17 @@ def start_ledger() -> ActorHandle:
 
 def run_graph(
     stages: Stages,
-    tasks: pa.Table,
+    rows: Dataset,
     settings: WorkerSettings,
     placement: Placement,
     ledger: ActorHandle,
     without: Collection[str] = (),
 ) -> Generator[Row, None, None]:
-    """Every row of ``tasks`` through all stages, each row a block of its own.
+    """Every row through all stages.
 
     Args:
         stages: In order; each takes what the one before gives.
-        tasks: Rows of the first stage's ``input_schema``, in the order they are handed out.
+        rows: Of the first stage's ``input_schema``, in the order they are handed out, each a block of its own.
         settings: What every worker is told.
         placement: The pools of the stages that have one.
         ledger: Of the run.
@@ -60,7 +59,6 @@ def run_graph(
         PipelineError: A worker raised it.
     """
     configure_data()
-    rows = one_block_each(tasks)
     for stage in stages:
         if stage.pool is None:
             rows = _as_tasks(rows, stage, settings, without)

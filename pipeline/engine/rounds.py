@@ -9,6 +9,7 @@ import pyarrow as pa
 import ray
 
 from pipeline.engine.attempts import NodeReport
+from pipeline.engine.feed import Feed, Key, Windows, key_of
 from pipeline.engine.graph import Stages, run_graph, start_ledger
 from pipeline.engine.placement import Placement
 from pipeline.engine.settings import WorkerSettings
@@ -22,7 +23,6 @@ TRIES = 2
 """Rounds in which a video may fail for reasons of machines that do other videos meanwhile."""
 
 Result = tuple[VideoTask, Row]
-Key = tuple[str, str]
 
 
 class Rounds:
@@ -57,10 +57,9 @@ class Rounds:
         self._ledger = start_ledger()
         self._given_up: dict[str, str] = {}
         self._tries: Counter[Key] = Counter()
-        self._pending: dict[Key, VideoTask] = {}
         self._results = 0
 
-    def run(self, tasks: Sequence[VideoTask]) -> Generator[Result, None, None]:
+    def run(self, feed: Feed) -> Generator[Result, None, None]:
         """Each task with its row of the last stage, in the order in which they are finished; to be closed.
 
         Rows with ``withheld`` set come last: failures that turned out to be the video's after all.
@@ -70,30 +69,42 @@ class Rounds:
             NodeError: No machine is left that can work.
             StorageError: Rows cannot be written.
         """
-        self._pending = {_key_of(task): task for task in tasks}
         while True:
             done_before = self._results
             withheld = Withheld()
-            yield from self._one_round(withheld)
+            yield from self._one_round(feed, withheld)
             report = self._report()
-            yield from self._final(withheld, report)
-            if not self._pending:
+            for task, row in self._final(withheld, report):
+                feed.finish(task)
+                self._results += 1
+                yield task, row
+            if feed.is_done:
                 return
             self._prepare_next(withheld, report, has_progress=self._results > done_before)
 
-    def _one_round(self, withheld: Withheld) -> Iterator[Result]:
+    def _one_round(self, feed: Feed, withheld: Withheld) -> Iterator[Result]:
         ray.get(self._ledger.begin_round.remote())
-        tasks = self._to_table(list(self._pending.values()))
+        windows = Windows(feed.begin_round())
+
+        def put(number: int, tasks: Sequence[VideoTask]) -> None:
+            windows.put(number, self._to_table(tasks))
+
+        feed.fill(put)
         graph = run_graph(
-            self._stages, tasks, self._settings, self._placement, self._ledger, without=self._given_up.keys()
+            self._stages, windows.rows(), self._settings, self._placement, self._ledger, without=self._given_up.keys()
         )
         # closed whatever happens: left to the end of the process, Ray Data hangs in its shutdown
-        with closing(graph) as rows:
+        with closing(graph) as rows, closing(windows):
             for row in rows:
-                task = self._pending[row["video_id"], row["expression_ids"][0]]
+                task, complete = feed.came_back(row)
+                if complete is not None:
+                    windows.drop(complete)
+                feed.fill(put)
                 if not row["withheld"]:
                     withheld.served(task)
-                    yield self._result(task, row)
+                    feed.finish(task)
+                    self._results += 1
+                    yield task, row
                     continue
                 withheld.add(task, row)
                 if row["error"].startswith(NODE) and self._report().is_stuck:
@@ -102,21 +113,21 @@ class Rounds:
     def _final(self, withheld: Withheld, report: NodeReport) -> Iterator[Result]:
         """Failures that are the video's after all."""
         for task, row in withheld.of_kind(UNREACHABLE):
-            yield self._result(task, row)
+            yield task, row
         for task, row in [*withheld.of_kind(DENIED), *withheld.of_kind(UNAVAILABLE)]:
-            key = _key_of(task)
+            key = key_of(task)
             self._tries[key] += 1
             if row["error"].startswith(UNAVAILABLE) and self._tries[key] < TRIES:
                 continue
             if not withheld.is_serving(task):
                 withheld.give_up(task, row)
-            yield self._result(task, row)
+            yield task, row
         for task, row in withheld.of_kind(NODE):
-            key = _key_of(task)
+            key = key_of(task)
             self._tries[key] += 1
             is_nodes_fault = _node_in(row["error"]) in map(_node_in, report.unusable.values())
             if self._tries[key] >= TRIES and self._results and not is_nodes_fault:
-                yield self._result(task, row)
+                yield task, row
 
     def _prepare_next(self, withheld: Withheld, report: NodeReport, *, has_progress: bool) -> None:
         for node, message in report.unusable.items():
@@ -127,20 +138,11 @@ class Rounds:
         if self._given_up:
             self._placement = self._place_without(self._given_up)
             self._settings = replace(self._settings, threads=self._placement.threads)
-        self._report_line(f"{len(self._pending)} videos are tried again")
+        self._report_line(f"{len(withheld)} videos are tried again")
 
     def _report(self) -> NodeReport:
         report: NodeReport = ray.get(self._ledger.report.remote())  # type: ignore[assignment]
         return report
-
-    def _result(self, task: VideoTask, row: Row) -> Result:
-        del self._pending[_key_of(task)]
-        self._results += 1
-        return task, row
-
-
-def _key_of(task: VideoTask) -> Key:
-    return task.video_id, task.expressions[0].expression_id
 
 
 def _node_in(message: str) -> str:

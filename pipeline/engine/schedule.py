@@ -60,7 +60,12 @@ def sizes_of_parts(expressions: int, parts: int) -> list[int]:
 
 
 def make_schedule(
-    tasks: Sequence[VideoTask], frames: Sequence[int | None], *, segmenters: int, split: str | int
+    tasks: Sequence[VideoTask],
+    frames: Sequence[int | None],
+    *,
+    segmenters: int,
+    split: str | int,
+    share: float = 1.0,
 ) -> Schedule:
     """Order ``tasks`` by their work and split what should be split.
 
@@ -69,10 +74,12 @@ def make_schedule(
         frames: Frames of each task; ``None`` where unknown, which counts as the median of the others.
         segmenters: Workers that propagate.
         split: ``auto``, ``off``, or the largest number of expressions of a part.
+        share: Of the work that is left which these tasks are; the rest is taken to be like them.
     """
     usual = max(1, round(median([count for count in frames if count is not None] or [1])))
     lengths = [usual if count is None else count for count in frames]
-    average = sum(work_of(n, len(t.expressions)) for n, t in zip(lengths, tasks, strict=True)) / max(1, segmenters)
+    work = sum(work_of(n, len(t.expressions)) for n, t in zip(lengths, tasks, strict=True))
+    average = work / share / max(1, segmenters)
     split_videos: set[str] = set()
     weighed: list[tuple[float, VideoTask]] = []
     for task, length, known in zip(tasks, lengths, frames, strict=True):

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.engine import rounds as module
 from pipeline.engine.attempts import NodeReport
+from pipeline.engine.feed import Feed
 from pipeline.engine.rounds import Rounds
 from pipeline.engine.settings import WorkerSettings
 from pipeline.errors import NodeError, StorageUnavailableError
@@ -28,12 +29,13 @@ class Cluster:
         self.given: list[list[str]] = []
         self.closed = 0
 
-    def graph(self, stages, tasks, settings, placement, ledger, *, without) -> Iterator[dict]:
+    def graph(self, stages, rows, settings, placement, ledger, *, without) -> Iterator[dict]:
         failures, self.report = self.script.pop(0)
         self.without.append(set(without))
-        self.given.append([task.video_id for task in tasks])
+        self.given.append([])
         try:
-            for task in tasks:
+            for task in rows:
+                self.given[-1].append(task.video_id)
                 error = failures.get(task.video_id)
                 yield {
                     "video_id": task.video_id,
@@ -46,6 +48,27 @@ class Cluster:
             raise
 
 
+class Windows:
+    """Hands the tasks themselves to the scripted stages, as they are put."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.tasks, self.held = number, [], set()
+
+    def put(self, number, tasks) -> None:
+        self.tasks.extend(tasks)
+        self.held.add(number)
+
+    def drop(self, number) -> None:
+        self.held.remove(number)
+
+    def rows(self):
+        yield from self.tasks  # also those that are put meanwhile
+        assert not self.held
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture
 def work(monkeypatch):
     """Work on videos a, b, ... in such a cluster; the ids of those done, and the messages of those that failed."""
@@ -56,6 +79,7 @@ def work(monkeypatch):
         monkeypatch.setattr(module, "start_ledger", lambda: ledger)
         monkeypatch.setattr(module.ray, "get", lambda value: value)
         monkeypatch.setattr(module, "run_graph", cluster.graph)
+        monkeypatch.setattr(module, "Windows", Windows)
         monkeypatch.setattr(module.Withheld, "is_serving", lambda self, task: is_serving)
 
         def place_without(given_up):
@@ -75,7 +99,8 @@ def work(monkeypatch):
             VideoTask(video_id=name, video=f"s3://b/{name}", expressions=(Expression(expression_id="0", text="x"),))
             for name in videos
         ]
-        results = [(task.video_id, row["error"]) for task, row in rounds.run(tasks)]
+        feed = Feed([lambda pair=tasks[at : at + 2]: pair for at in range(0, len(tasks), 2)], ahead=3)
+        results = [(task.video_id, row["error"]) for task, row in rounds.run(feed)]
         return [video for video, error in results if error is None], dict(r for r in results if r[1])
 
     return run

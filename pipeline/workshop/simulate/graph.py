@@ -102,18 +102,21 @@ def measure_graph(clips: Sequence[Clip], costs: Costs, *, pairs: int) -> float:
     from ray.data import DataContext
 
     from pipeline.engine import graph  # the pools and settings of the real thing
-    from pipeline.engine.feed import one_block_each
+    from pipeline.engine.feed import Windows
 
     graph.configure_data()
     # workers that start one after the other, all on this machine, are no part of what is measured
     DataContext.get_current().wait_for_min_actors_s = START_S
     rows = [{"frames": clip.frames, "expressions": clip.expressions, "begin": None, "end": None} for clip in clips]
-    videos = one_block_each(pa.Table.from_pylist(rows, schema=SCHEMA))
+    windows = Windows(1)
+    windows.put(0, pa.Table.from_pylist(rows, schema=SCHEMA))
+    videos = windows.rows()
     ground = Pool(name="grounder", least=pairs, most=pairs, gpus=0.5)
     segment = Pool(name="segmenter", least=pairs, most=pairs, gpus=0.5)
     grounded = graph.through_pool(videos, Sleep, ground, (costs, "ground"))
     segmented = graph.through_pool(grounded, Sleep, segment, (costs, "segment"))
     done = list(segmented.iter_rows())
+    windows.close()
     if len(done) != len(clips):
         raise RuntimeError(f"{len(done)} of {len(clips)} videos came back")
     return max(row["end"] for row in done) - min(row["begin"] for row in done)

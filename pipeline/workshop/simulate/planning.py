@@ -1,6 +1,9 @@
 """What planning costs before the first video: reading a large manifest and turning it into the graph's rows."""
 
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset.state import DatasetState
+from pipeline.engine.look_ahead import LEAST_VIDEOS
 from pipeline.engine.schedule import make_schedule
 from pipeline.manifest import plan_manifest
 from pipeline.schema import MANIFEST_SCHEMA
+from pipeline.stages.rows import tasks_table
 
 EXPRESSIONS_PER_VIDEO = 16
+_WATCH_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +30,26 @@ class PlanningCost:
         rows: Rows of the manifest.
         videos: Videos that it names.
         read_seconds: Time to read, check and group it.
-        rows_seconds: Time to find what is left to do, order it and make its rows.
-        input_seconds: Time to hand the rows to Ray, of which the driver keeps a reference to each.
+        arrange_seconds: Time to arrange it by parts and find what is left to do.
+        window_seconds: Time to make the rows of its first window.
         cpu_seconds: Processor time of all three; on a machine with other work, about the wall time of a quiet one.
-        memory_bytes: Growth of the process.
+        memory_bytes: The most that the process grew by.
     """
 
     rows: int
     videos: int
     read_seconds: float
-    rows_seconds: float
-    input_seconds: float
+    arrange_seconds: float
+    window_seconds: float
     cpu_seconds: float
     memory_bytes: int
 
     def __str__(self) -> str:
-        seconds = self.read_seconds + self.rows_seconds + self.input_seconds
+        seconds = self.read_seconds + self.arrange_seconds + self.window_seconds
         return (
             f"planning {self.rows} rows, {self.videos} videos: {seconds:.1f} s (read {self.read_seconds:.1f}, "
-            f"order {self.rows_seconds:.1f}, hand to Ray {self.input_seconds:.1f}; {self.cpu_seconds:.1f} s of CPU), "
-            f"{self.memory_bytes / 2**20:.0f} MiB"
+            f"arrange {self.arrange_seconds:.1f}, first window {self.window_seconds:.1f}; "
+            f"{self.cpu_seconds:.1f} s of CPU), {self.memory_bytes / 2**20:.0f} MiB"
         )
 
 
@@ -64,36 +70,44 @@ def write_manifest(path: Path, rows: int) -> None:
 
 
 def measure_planning(directory: Path, rows: int) -> PlanningCost:
-    """Plan a manifest of ``rows`` rows written into ``directory`` (and left there).
-
-    Handing the rows to Ray is part of it if this process is connected to one.
-    """
-    import ray
-
-    from pipeline.engine.feed import one_block_each
-    from pipeline.stages.rows import tasks_table
-
+    """Plan a manifest of ``rows`` rows written into ``directory`` (and left there)."""
     path = directory / f"manifest-{rows}.parquet"
     write_manifest(path, rows)
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = psutil.Process().memory_info().rss
     started, cpu = time.perf_counter(), time.process_time()
-    with plan_manifest(str(path)) as plan:
+    with _peak_memory() as peak, plan_manifest(str(path)) as plan:
         read = time.perf_counter()
         DatasetState(str(directory / "nothing")).compare(plan, retry_failed=False)
-        todo = plan.all_tasks()
-    schedule = make_schedule(todo, [None] * len(todo), segmenters=2, split="auto")
-    table = tasks_table(schedule.tasks)
-    made = time.perf_counter()
-    if ray.is_initialized():
-        one_block_each(table)
-    ended = time.perf_counter()
+        arranged = time.perf_counter()
+        window = plan.tasks(plan.windows(LEAST_VIDEOS)[0])
+        tasks_table(make_schedule(window, [None] * len(window), segmenters=2, split="auto").tasks)
+        ended = time.perf_counter()
+        videos = plan.total.videos
     return PlanningCost(
         rows=rows,
-        videos=len(table),
+        videos=videos,
         read_seconds=read - started,
-        rows_seconds=made - read,
-        input_seconds=ended - made,
+        arrange_seconds=arranged - read,
+        window_seconds=ended - arranged,
         cpu_seconds=time.process_time() - cpu,
-        memory_bytes=process.memory_info().rss - before,
+        memory_bytes=peak() - before,
     )
+
+
+@contextmanager
+def _peak_memory() -> Iterator[Callable[[], int]]:
+    """Watches this process; what it gives tells the most resident memory so far, in bytes."""
+    process, over = psutil.Process(), threading.Event()
+    most = [process.memory_info().rss]
+
+    def watch() -> None:
+        while not over.wait(_WATCH_EVERY_S):
+            most[0] = max(most[0], process.memory_info().rss)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield lambda: most[0]
+    finally:
+        over.set()
+        thread.join()

@@ -139,12 +139,12 @@ def _work(
     """All that is to do of ``work`` through the stages and into ``output``."""
     config, metrics = settings.config, RunMetrics()
     output.merge_by(merge_on_cluster(output.merger))
-    output.expect(work.videos_by_part())
+    output.expect_in_parts(work.videos_by_part())
     look_ahead = LookAhead(
         work,
         config,
         segmenters=placement.pools[Segment.name].most,
-        expect=output.expect,
+        expect=output.expect_in_parts,
         report_line=progress.report_line,
     )
 

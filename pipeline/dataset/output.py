@@ -172,14 +172,14 @@ class OutputDirectory:
         """Let ``merge`` do the work of :attr:`merger` from now on, in tasks on a cluster for example."""
         self._merger_thread().merge = merge
 
-    def expect(self, commits: Mapping[int, int]) -> None:
-        """Say how many commits will be made in each part, beside those known, so that it is merged once it has all."""
-        self._merger_thread().expect(commits)
-
-    def expect_videos(self, video_ids: Iterable[str]) -> None:
-        """:meth:`expect`, with a commit for each id."""
+    def expect(self, tasks: Iterable[VideoTask]) -> None:
+        """Say what will be committed, one commit a task, so that a part is merged as soon as it is complete."""
         parts = self._held().parts
-        self.expect(Counter(part_of(video_id, parts) for video_id in video_ids))
+        self.expect_in_parts(Counter(part_of(task.video_id, parts) for task in tasks))
+
+    def expect_in_parts(self, commits: Mapping[int, int]) -> None:
+        """:meth:`expect`, as the number of further commits in each part."""
+        self._merger_thread().expect(commits)
 
     def committed(self, video_id: str) -> None:
         """Take note of a commit of a worker. Raises StorageError, also when another run has taken the output over."""

@@ -15,8 +15,9 @@ from pipeline.manifest.canonical import READERS, json_array, rows_of_array
 from pipeline.manifest.checks import MAX_EXPRESSION_CHARACTERS, expression_problem
 from pipeline.manifest.files import kind_of, manifest_files, open_manifest
 from pipeline.manifest.one_video import task_of_video
+from pipeline.manifest.parallel import read_files
 from pipeline.manifest.plan import Plan
-from pipeline.manifest.rows import ManifestRow, rows_of_tasks
+from pipeline.manifest.rows import ManifestRow, checked, rows_of_tasks
 from pipeline.manifest.saco import read_saco, saco_tasks
 from pipeline.manifest.votsr import read_sequences, sequences_folder
 from pipeline.schema import VideoTask
@@ -123,17 +124,19 @@ def _read(manifest: str, videos: str | None) -> Plan:
     files, folder = found
     plan = Plan(name, videos or folder)
     for url in files:
-        _add_file(plan, url, is_only=len(files) == 1)
+        plan.add_file(posixpath.basename(scrub(url)) if len(files) > 1 else "", READERS[kind_of(url)].unit)
+    for number, table in read_files(files, _tables):
+        plan.add(number, table)
     return plan
 
 
-def _add_file(plan: Plan, url: str, *, is_only: bool) -> None:
+def _tables(url: str) -> Iterator[pa.Table]:
     kind, name = kind_of(url), scrub(url)
     reader = READERS[kind]
     try:
         with open_manifest(url) as file:
-            tables = reader.read(file, name)
-            plan.add(tables, file="" if is_only else posixpath.basename(name), name=name, unit=reader.unit)
+            for table in reader.read(file, name):
+                yield checked(table, manifest=name, unit=reader.unit)
     except (pa.ArrowException, csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         reason = " ".join(scrub(str(error)).split())  # some of Arrow's have several lines
         raise UsageError(f"{name}: not a readable {kind[1:]} file: {reason}") from error

@@ -88,7 +88,9 @@ class Plan:
     def of_rows(cls, rows: Iterable[ManifestRow], *, manifest: str, base: str | None, unit: str) -> "Plan":
         """A plan of rows from one file, not yet grouped."""
         plan = cls(manifest, base)
-        plan.add(tables_of(rows), file="", name=manifest, unit=unit)
+        number = plan.add_file("", unit)
+        for table in tables_of(rows):
+            plan.add(number, checked(table, manifest=manifest, unit=unit))
         return plan
 
     @classmethod
@@ -98,34 +100,26 @@ class Plan:
         plan.group()
         return plan
 
-    def add(self, tables: Iterable[pa.Table], *, file: str, name: str, unit: str) -> None:
-        """Add the rows of a file.
+    def add_file(self, file: str, unit: str) -> int:
+        """A file of the manifest; returns its number.
 
         Args:
-            tables: Of :data:`pipeline.manifest.rows.ROW_SCHEMA`.
             file: What places in messages begin with; empty where the manifest is this one file.
-            name: The file's own name, for messages about single rows.
             unit: What the rows' numbers count, for messages.
-
-        Raises:
-            UsageError: A row cannot be used.
         """
-        shift = len(self._files) << _NUMBER_BITS
         self._files.append((file, unit))
+        return len(self._files) - 1
+
+    def add(self, file: int, table: pa.Table) -> None:
+        """Add rows of a file, in any order: :data:`pipeline.manifest.rows.ROW_SCHEMA`, as ``checked`` leaves them."""
+        self.rows += len(table)
         with self._database() as database:
-            database.execute("BEGIN")
-        for table in tables:
-            incoming = checked(table, manifest=name, unit=unit)
-            self.rows += len(table)
-            with self._database() as database:
-                database.register("incoming", incoming)
-                database.execute(
-                    f"INSERT INTO rows SELECT number + {shift}, video_id, video, expression_id, expression, frames "
-                    "FROM incoming"
-                )
-                database.unregister("incoming")
-        with self._database() as database:
-            database.execute("COMMIT")
+            database.register("incoming", table)
+            database.execute(
+                f"INSERT INTO rows SELECT number + {file << _NUMBER_BITS}, video_id, video, expression_id, expression, "
+                "frames FROM incoming"
+            )
+            database.unregister("incoming")
 
     def group(self, *, limit: int | None = None, excluded: Iterable[str] = ()) -> None:
         """Group the rows by video and refuse contradictions.

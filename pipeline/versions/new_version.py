@@ -13,6 +13,7 @@ from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import Counts
 from pipeline.dataset.videos import count_rows, iter_videos
 from pipeline.errors import StorageError, UsageError
+from pipeline.schema import VideoTask
 from pipeline.storage import absolute, atomic_write, join, scrub
 from pipeline.versions.apply import EditError, edited_rows, with_lineage
 from pipeline.versions.edits import Edit, EditFile
@@ -100,7 +101,7 @@ def _write(
 ) -> None:
     """Commit every video that an earlier attempt has not."""
     done = set(target.done())
-    target.expect_videos(rows_of.keys() - done)
+    target.expect([VideoTask(video_id=video_id, video="", expressions=()) for video_id in rows_of.keys() - done])
     for video_id, rows in iter_videos(dataset, rows_of):
         if video_id in done:
             continue

@@ -57,7 +57,7 @@ def run(url: Path | str, make_row, tasks=TASKS) -> None:
     """A run as the pipeline makes it: each video a commit, then the papers."""
     with begin(url) as output:
         todo = output.remaining(tasks, retry_failed=False)
-        output.expect_videos(one.video_id for one in todo)
+        output.expect(todo)
         for one in todo:
             output.commit(
                 [make_row(one.video_id, item.expression_id, expression=item.text) for item in one.expressions]
@@ -222,7 +222,7 @@ def test_what_is_staged_is_held_and_not_visible_before_it_is_merged(tmp_path, ma
 
 def test_a_complete_part_is_merged_while_the_run_goes_on(tmp_path, make_row):
     with begin(tmp_path) as output:
-        output.expect_videos(VIDEOS)
+        output.expect(TASKS)
         first = [one for one in TASKS if part_of(one.video_id, PARTS) == 0]
         for one in first:
             output.commit([make_row(one.video_id, item.expression_id) for item in one.expressions])

@@ -125,9 +125,10 @@ class MaskSettings:
     num_keyframes: Annotated[int, at_least(1), Option("K")] = 5
     """Frames the language model sees."""
     keyframe_offset: Annotated[float, between(-0.5, 0.5), Option("X")] = 0.0
-    """Move keyframes that are spread by this share of the space between two, for runs to be combined."""
+    """Move keyframes that are spread, all but the first, by this share of the space between two, for runs to be
+    combined."""
     keyframe_seed: Annotated[int, at_least(0), Option("N")] | None = None
-    """Move each of them by a random share from -0.5 to 0.5; another number, other frames (default: none moves)."""
+    """Move each of these by a random share from -0.5 to 0.5; another number, other frames (default: none moves)."""
     prompt_template: Annotated[str, Option("TEXT")] = DEFAULT_PROMPT
     """What is asked; must contain {expression}."""
     objects: Literal["all", "first"] = "all"

@@ -21,7 +21,7 @@ class Procedure:
     propagation_decoder: Literal["original", "finetuned"] = "original"
     """Which mask decoder tracks."""
     keyframe_offset: float = 0.0
-    """Keyframes that are spread are moved by this share of the space between two."""
+    """Keyframes that are spread are moved by this share of the space between two, all but the first."""
     keyframe_seed: int | None = None
     """And each by a random share from -0.5 to 0.5."""
 

@@ -45,15 +45,16 @@ def moved_keyframes(
 ) -> list[int]:
     """Spread keyframes over a video in another way than :func:`uniform_keyframes`, so that several runs differ.
 
-    Positions are truncated. What would lie before the first or behind the last frame is that frame.
+    Positions are truncated. The first keyframe stays the video's first frame, since masks are propagated from the first
+    keyframe on; what would lie behind the last frame is that frame.
 
     Args:
         num_frames: Frames of the video, at least 1.
         count: Keyframes wanted, at least 1; the space between two is the video's length divided by ``count`` - 1, or
             all of it where there is only one.
         denser_ends: Let the distances shrink towards both ends, as the extrema of a Chebyshev polynomial do.
-        offset: Move all of them by this share of the space between two.
-        seed: Also move each by a random share of it from -0.5 to 0.5; the same for all videos of a length.
+        offset: Move all others by this share of the space between two.
+        seed: Also move each of these by a random share of it from -0.5 to 0.5; the same for all videos of a length.
 
     Returns:
         ``count`` frame indices, ascending; some may be equal.
@@ -69,7 +70,8 @@ def moved_keyframes(
     share = np.clip(moved / steps, 0, 1)
     if denser_ends:
         share = (1 - np.cos(np.pi * share)) / 2
-    return sorted(int(index) for index in share * (num_frames - 1) + _ROUNDING)
+    indices = sorted(int(index) for index in share * (num_frames - 1) + _ROUNDING)
+    return [0, *indices[1:]]
 
 
 def _check(num_frames: int, count: int) -> None:

@@ -1,18 +1,23 @@
 """Datasets in, one dataset out: on Ray, started again, with what is missing said and what changed refused."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.combine.inputs import read_inputs
+from pipeline.combine.on_cluster import combine_on_cluster
 from pipeline.combine.run import combine
 from pipeline.combine.settings import CombineSettings
+from pipeline.combine.video import Combiner
 from pipeline.dataset import MaskDataset, OutputDirectory
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.verification import DamagedDatasetError
 from pipeline.errors import PipelineError, UsageError
-from pipeline.schema import MaskRow, Status
+from pipeline.schema import Expression, MaskRow, Status, VideoTask
 from tests.dataset.conftest import build_row, damage_masks
 
 VIDEOS = [f"clip{number:02d}" for number in range(9)]
@@ -185,3 +190,24 @@ def test_disagreement_about_a_video_is_a_failed_row_not_a_mixture(datasets, tmp_
     assert "differ in frames: 4 and 5" in rows["clip00", "0"].error
     assert rows["clip00", "1"].status == Status.OK
     assert done.counts.failed == 1
+
+
+def test_a_video_that_ends_its_worker_costs_only_itself(datasets, tmp_path, shared_ray) -> None:
+    class Deadly(Combiner):
+        """Ends its worker at one video, as a library that crashes would."""
+
+        def combine(self, tasks: Sequence[VideoTask]) -> None:
+            if any(task.video_id == "clip04" for task in tasks):
+                os._exit(1)
+            super().combine(tasks)
+
+    expressions = tuple(Expression(expression_id=key, text=f"the thing {key}") for key in "01")
+    tasks = [VideoTask(video_id=name, video="a", expressions=expressions) for name in VIDEOS]
+    with OutputDirectory(str(tmp_path / "out")) as output:
+        output.begin(identity={}, description={}, parts=1)
+        work = Deadly(inputs=read_inputs(datasets), settings=AVERAGE, writer=output.writer, skip_damaged=False)
+        for video_id in combine_on_cluster(work, output.expect(tasks)):
+            output.committed(video_id)
+        counts = output.finish({})
+    assert (counts.videos, counts.failed, counts.ok) == (9, 2, 16)
+    assert rows_of(str(tmp_path / "out"))["clip04", "0"].error.startswith("WorkerCrashedError")

@@ -66,6 +66,18 @@ def test_all_three_switches_together_are_the_published_procedures(model, frames)
     assert results["named"] != results["other"]
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [{"keyframe_offset": 0.5}, {"keyframe_offset": -0.5}, {"keyframe_seed": 4}, {"keyframes": "uniform+"}],
+    ids=str,
+)
+def test_keyframes_that_are_spread_otherwise_give_masks_on_every_frame(choice, model, frames):
+    found = Result(model, replace(SA2VA_I, **choice), frames)
+    usual = Result(model, SA2VA_I, frames)
+    assert len(found.logits) == len(usual.logits)
+    assert found.keyframes != usual.keyframes or choice == {"keyframes": "uniform+"}
+
+
 @pytest.mark.parametrize("base", [SA2VA_I, SA2VA], ids=["on Sa2VA-i", "on Sa2VA"])
 @pytest.mark.parametrize("name", SWITCHES)
 def test_each_switch_alone_changes_what_it_should_and_nothing_before_it(name, base, model, frames):

@@ -5,6 +5,7 @@ clients has to be installed.
 """
 
 import errno
+import re
 
 from pipeline.errors import AccessDeniedError, StorageError, StorageUnavailableError
 from pipeline.storage.urls import is_local, scrub
@@ -56,6 +57,12 @@ _REFUSED_CODES = frozenset(
 )
 
 
+_REFUSED_BY_CLIENT = frozenset({"ParamValidationError", "InvalidURL", "InvalidUrlClientError", "ValidationError"})
+"""A client's word for a request that it will not even send, for example to a bucket whose name cannot be."""
+_USER_INFO = re.compile(r"[^\s/'\"?#@:]+:[^\s/'\"?#@]+@")
+"""User and password where a client cut off the URL's scheme before it."""
+
+
 class MissingFileError(StorageError):
     """There is no such file, folder or bucket."""
 
@@ -77,7 +84,7 @@ def explain(error: Exception, url: str, doing: str) -> StorageError | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"{what}: no space left; free some and start the same command again")
     cause = _client_cause(error)
-    reason = f"HTTP {status}" if status else f"{type(cause).__name__}: {' '.join(scrub(str(cause)).split())}"
+    reason = f"HTTP {status}" if status else f"{type(cause).__name__}: {_told_without_secrets(cause)}"
     if is_transient(error, url):
         return StorageUnavailableError(f"{what}: the storage does not answer ({reason})")
     return StorageError(f"{what}: {reason}")
@@ -90,11 +97,19 @@ def is_transient(error: Exception, url: str) -> bool:
     status = _http_status(error, url)
     if status is not None:
         return status in (408, 429) or status >= 500
-    if _is_missing(error, url) or _is_refused(error, status):
+    if (
+        _is_missing(error, url)
+        or _is_refused(error, status)
+        or type(_client_cause(error)).__name__ in _REFUSED_BY_CLIENT
+    ):
         return False
     if isinstance(error, TimeoutError | ConnectionError) or _is_client_error(_client_cause(error)):
         return True
     return isinstance(error, OSError) and (error.errno is None or error.errno in _TRANSIENT_ERRNOS)
+
+
+def _told_without_secrets(error: BaseException) -> str:
+    return _USER_INFO.sub("***@", scrub(" ".join(str(error).split())))
 
 
 def _is_client_error(error: BaseException) -> bool:

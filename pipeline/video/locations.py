@@ -114,11 +114,17 @@ def check_protocol(location: str) -> None:
     """Refuse a URL whose protocol could do more than fetch bytes, before fsspec makes anything of it.
 
     Raises:
-        VideoError: For chained URLs (``a::b``) and for protocols that are not in :data:`PROTOCOLS`.
+        VideoError: For chained URLs (``a::b``), for protocols that are not in :data:`PROTOCOLS`, and for a password in
+            the URL of a storage that takes none there.
     """
     protocol = location.partition("://")[0].lower()
     if "::" in location.partition("?")[0]:
         raise VideoError(f"{scrub(location)}: chained URLs (::) are not allowed for videos")
+    user, at, _ = location.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and ":" in user and not protocol.startswith("http"):
+        raise VideoError(
+            f"{scrub(location)}: a {protocol} URL takes no password; set the storage's environment variables"
+        )
     if protocol not in PROTOCOLS:
         raise VideoError(f"{scrub(location)}: protocol {protocol!r} is not allowed for videos: {', '.join(PROTOCOLS)}")
 

@@ -4,11 +4,12 @@ import errno
 import io
 
 import aiohttp
+import botocore.exceptions
 import pytest
 from PIL import Image
 
 from pipeline import storage
-from pipeline.errors import AccessDeniedError, NodeError, StorageUnavailableError, VideoError
+from pipeline.errors import AccessDeniedError, NodeError, StorageError, StorageUnavailableError, VideoError
 from pipeline.video import locations
 from pipeline.video.folder import natural_order
 from pipeline.video.source import open_video
@@ -64,6 +65,23 @@ def test_refused_credentials_are_told_at_once(error, pauses):
     with pytest.raises(AccessDeniedError):
         storage.with_retries(lambda: _raise(error), "az://b/x", "read")
     assert pauses == []
+
+
+def test_a_request_that_no_client_sends_is_not_repeated_and_told_without_its_password(pauses):
+    error = botocore.exceptions.ParamValidationError(report="Invalid bucket name 'user:SECRET@nowhere'")
+    with pytest.raises(StorageError) as raised:
+        storage.with_retries(lambda: _raise(error), "s3://user:SECRET@nowhere/x.png", "read")
+    assert not isinstance(raised.value, StorageUnavailableError)
+    assert "SECRET" not in str(raised.value)
+    assert pauses == []
+
+
+@pytest.mark.parametrize("url", ["s3://user:SECRET@bucket/x.mp4", "gs://user:SECRET@bucket/x.mp4"])
+def test_a_password_where_none_belongs_is_refused_before_anything_is_read(url, monkeypatch):
+    monkeypatch.setattr(locations, "open_filesystem", lambda url: pytest.fail("reached fsspec"))
+    with pytest.raises(VideoError, match="takes no password") as raised:
+        open_video(url)
+    assert "SECRET" not in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [403, 404, 503])

@@ -66,6 +66,10 @@ NOTE = (
 
 def test_a_verdict_counts_instead_of_presence_everywhere(verified, job_here):
     before, output = digest(verified.dataset), verified.folder / "s.zip"
+    unrejected = evaluate("mevis-v2", verified.truth, verified.dataset, choose_threshold=True).as_json()
+    assert unrejected["verdict AUC"] is None  # of the two that have one, both have a target
+    assert unrejected["per_expression"]["v1bb_0"]["verdict"] == pytest.approx(0.9)
+    assert unrejected["chosen_threshold"]["value"] == pytest.approx(0.45)  # between the presences of v0aa_2 and v0aa_1
     options = {
         "export": ["--manifest", verified.manifest, "--format", "mevis-v2", "--output", output],
         "evaluate": ["--benchmark", "mevis-v2", "--ground-truth", verified.truth],

@@ -139,6 +139,7 @@ def test_several_judges_vote(dataset, agreement, expected):
 
 FAULTS = [
     Reply("busy", status=429, headers={"Retry-After": "0.05"}),
+    Reply("busy", status=429),
     Reply(status=500, raw=b"oops"),
     Reply(status=503, raw=b""),
     Reply(raw=b"<html>gateway</html>"),
@@ -359,6 +360,21 @@ def test_a_run_that_is_ended_goes_on_where_it_was(dataset, ending):
         result = verify(str(dataset), settings(server))
     assert (result.judged, result.judged_before, len(server.questions)) == (3, 2, 3)
     assert sorted(row["verdict"] for row in verdicts(dataset).values()) == [0, 0, 0, 1, 1]
+
+
+def test_replies_of_the_last_moments_are_kept(dataset, monkeypatch):
+    """All five rows are asked about when the run is interrupted."""
+
+    def interrupt(_: object) -> None:
+        until = time.monotonic() + 20
+        while len(server.questions) < 5 and time.monotonic() < until:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.verify.run._Run._collect", interrupt)
+    with scripted_server(lambda _: Reply("Yes", after_s=0.3)) as server, pytest.raises(KeyboardInterrupt):
+        verify(str(dataset), settings(server, concurrency=5))
+    assert len(verdicts(dataset)) == 5
 
 
 def test_two_runs_at_once_are_refused(dataset, job_here):

@@ -23,7 +23,8 @@ A verdict is the probability of yes, from log-probabilities where the server giv
 environment variables and stand in no file and no message.
 
 exit codes: 0 done; 1 done, but some rows got no verdict (the same command tries them again); 2 bad usage; 3 could not
-run, for instance because a server answers nothing; 130 interrupted
+run, for instance because a server answers nothing, or a file of the dataset is damaged and --allow-missing was not
+given; 130 interrupted
 """
 
 
@@ -37,6 +38,8 @@ class Options(VerifySettings):
     """Names the videos (default: the manifest of the run)."""
     videos: Annotated[str, Option("ROOT")] | None = None
     """Folder that relative video paths start from."""
+    allow_missing: bool = False
+    """Go on without rows that do not read back (exit code 1)."""
 
 
 def run(options: Options) -> int:
@@ -46,7 +49,12 @@ def run(options: Options) -> int:
 
     settings = VerifySettings(**{field.name: getattr(options, field.name) for field in fields(VerifySettings)})
     result = verify(
-        options.predictions, settings, manifest=options.manifest, videos=options.videos, report_line=print_line
+        options.predictions,
+        settings,
+        manifest=options.manifest,
+        videos=options.videos,
+        allow_missing=options.allow_missing,
+        report_line=print_line,
     )
     print_line(
         f"{scrub(options.predictions)}/verdicts: {result.judged} new ({result.said_yes} yes, "
@@ -60,5 +68,6 @@ def run(options: Options) -> int:
         print(
             f"sa2va-i verify: {result.failed} rows got no verdict; the same command tries them again", file=sys.stderr
         )
-        return 1
-    return 0
+    for line in result.damage:
+        print(f"sa2va-i verify: {printable(line)}", file=sys.stderr)
+    return 1 if result.failed or result.damage else 0

@@ -49,6 +49,8 @@ class Verification:
     """The first of these: video, expression, object, and why."""
     left: int = 0
     """Rows that ``limit`` left for another time."""
+    damage: list[str] = field(default_factory=list)
+    """With ``allow_missing``: what of the dataset does not read back, a line each."""
 
 
 def verify(
@@ -57,6 +59,7 @@ def verify(
     *,
     manifest: str | None = None,
     videos: str | None = None,
+    allow_missing: bool = False,
     report_line: Callable[[str], None] = log.info,
 ) -> Verification:
     """Ask other models about every row of a dataset that has no verdict yet, and keep what they say beside it.
@@ -69,16 +72,17 @@ def verify(
         settings: Who is asked what.
         manifest: Names the videos; by default the manifest of the dataset's run.
         videos: Folder that relative video paths start from.
+        allow_missing: Leave out rows that do not read back.
         report_line: Told how far it is, now and then.
 
     Raises:
         UsageError: It is no mask dataset, another run works on it, its verdicts were made in another way, or a key's
             variable is not set.
         EndpointError: A server answers nothing; what was judged is kept.
-        DamagedDatasetError: Rows do not read back; likewise.
+        DamagedDatasetError: Rows do not read back, and ``allow_missing`` is off; likewise.
         StorageError: The storage failed; likewise.
     """
-    dataset = MaskDataset(predictions)
+    dataset = MaskDataset(predictions, skip_damaged=allow_missing)
     files = mask_files(dataset.url)
     if not files:
         raise UsageError(f"{scrub(dataset.url)}: not a mask dataset: no masks/*.parquet in it")
@@ -91,7 +95,8 @@ def verify(
         lock = RunLock(dataset.url)
         lock.acquire()
         try:
-            return _Run(dataset, settings, panel, video_frames, lock, report_line).run()
+            run = _Run(dataset, settings, panel, video_frames, lock, report_line)
+            return run.run(skip_damaged=allow_missing)
         finally:
             lock.release()
 
@@ -124,7 +129,8 @@ class _Run:
         self._started = self._told = time.monotonic()
         self._given = 0
 
-    def run(self) -> Verification:
+    def run(self, *, skip_damaged: bool) -> Verification:
+        self._skip_damaged = skip_damaged
         settings = self._settings
         self._store = VerdictStore(
             self._dataset.url,
@@ -150,17 +156,19 @@ class _Run:
             raise
         finally:
             self._store.close()
+        self._result.damage = [str(file) for file in self._dataset.damaged.values()]
         return self._result
 
     def _judge_all(self, pending: Pending, verdicts: Verdicts) -> None:
         """A part of the dataset at a time, so that each file of verdicts is written few times."""
         for part in sorted(pending.videos):
-            some = MaskDataset(self._dataset.url, video_ids=pending.videos[part])
+            some = MaskDataset(self._dataset.url, video_ids=pending.videos[part], skip_damaged=self._skip_damaged)
             for video_id, items in items_of_videos(some, verdicts, self._settings):
                 for group in groups_of(items[: self._to_do - self._given]):
                     self._give(video_id, group)
                 if self._given >= self._to_do:
                     return
+            self._dataset.damaged |= some.damaged
 
     def _give(self, video_id: str, items: Sequence[Item]) -> None:
         self._given += len(items)

@@ -192,6 +192,21 @@ def test_what_gets_no_answer_is_named_and_tried_again_by_the_next_run(dataset, j
     assert len(verdicts(dataset)) == 5
 
 
+def test_a_damaged_dataset_is_named_and_its_rest_judged_if_that_is_allowed(dataset, job_here):
+    file = next(Path(dataset, "masks").glob("a-*.parquet"))
+    file.write_bytes(file.read_bytes()[:-40])
+    with scripted_server(say_yes) as server:
+        options = ["--predictions", dataset, "--endpoint", server.url, "--verifier", "m"]
+        code, _, errors = job_here("verify")(*options)
+        assert code == 3
+        assert file.name in errors
+        code, said, errors = job_here("verify")(*options, "--allow-missing")
+    assert code == 1
+    assert file.name in errors
+    assert "2 new" in said
+    assert {key[0] for key in verdicts(dataset)} == {"b"}
+
+
 def test_a_video_that_is_gone_costs_its_own_rows_only(dataset, tmp_path):
     for file in (tmp_path / "videos" / "a").iterdir():
         file.unlink()

@@ -320,6 +320,6 @@ class Plan:
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise StorageError(
-                f"the plan of {self.manifest} cannot be kept in {self._folder.name}: {reason}; "
-                "TMPDIR names another folder for it"
+                f"the plan of {self.manifest} cannot be kept in {self._folder.name}: {reason} "
+                "(TMPDIR names another folder, with more space)"
             ) from error

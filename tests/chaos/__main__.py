@@ -13,13 +13,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=25)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--storage", choices=["disk", "s3"], default="disk", help="s3: a server that fails requests")
     args = parser.parse_args()
     from tests.chaos.harness import Chaos
     from tests.chaos.material import write_material
+    from tests.chaos.stores import disk, faulty_s3
 
-    with tempfile.TemporaryDirectory(prefix="chaos") as scratch:
+    store_of = disk if args.storage == "disk" else faulty_s3
+    with tempfile.TemporaryDirectory(prefix="chaos") as scratch, store_of(Path(scratch)) as store:
         folder = Path(scratch)
-        chaos = Chaos(write_material(folder), folder)
+        chaos = Chaos(write_material(folder), folder, store)
         try:
             expected = chaos.undisturbed()
             print(f"undisturbed: {len(expected)} rows", flush=True)
@@ -32,7 +35,7 @@ def main() -> int:
                 bad += not same
                 verdict = "the same rows" if same else f"DIFFERENT: {len(outcome.rows)} rows, {outcome.doubled} doubled"
                 blow = f"{outcome.victim} killed" if outcome.killed else f"{outcome.victim} not met"
-                print(f"seed {seed}: {blow}, {outcome.starts} start(s), {verdict}", flush=True)
+                print(f"seed {seed}: {blow}, {outcome.starts} start(s), {outcome.looks} looks, {verdict}", flush=True)
         finally:
             chaos.close()
     print(f"{args.seeds} runs, {sum(kills.values())} kills {dict(kills)}, {starts} starts, {bad} runs differ")

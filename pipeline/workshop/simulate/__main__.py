@@ -40,14 +40,17 @@ class Options(CheckedSettings):
     """Videos for each GPU; more make the start and the end matter less."""
     plan: Counts = field(default_factory=list)
     """Also measure planning manifests of so many rows."""
+    driver: Counts = field(default_factory=list)
+    """Also measure what the driver does for each of so many videos, with stages that do nothing."""
     json: Annotated[str, Option("FILE")] | None = None
     """Write the numbers here too."""
 
 
 def run(options: Options) -> int:
     """Measure, print."""
-    lines, costs = [], []
+    lines, costs, drivers = [], [], []
     with _logical_gpus(max([1, *options.gpus])):
+        from pipeline.workshop.simulate.driver import measure_driver
         from pipeline.workshop.simulate.graph import measure_loads
         from pipeline.workshop.simulate.planning import measure_planning
 
@@ -58,8 +61,15 @@ def run(options: Options) -> int:
             for rows in options.plan:
                 costs.append(measure_planning(Path(directory), rows))
                 print(costs[-1], flush=True)
+        for videos in options.driver:
+            drivers.append(measure_driver(videos))
+            print(drivers[-1], flush=True)
     if options.json:
-        numbers = {"lines": [asdict(line) for line in lines], "planning": [asdict(cost) for cost in costs]}
+        numbers = {
+            "lines": [asdict(line) for line in lines],
+            "planning": [asdict(cost) for cost in costs],
+            "driver": [asdict(cost) for cost in drivers],
+        }
         Path(options.json).write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return 0
 

@@ -16,7 +16,7 @@ from pipeline.export.formats import FORMATS
 from pipeline.manifest import read_tasks
 from tests.conftest import ROOT
 
-POSITIONAL = {("status", "output"), ("diff", "first"), ("diff", "second")}
+POSITIONAL = {("status", "output"), ("diff", "first"), ("diff", "second"), ("recipe", "recipe")}
 HEAVY = ("ray", "torch", "transformers", "pandas", "scipy", "pyarrow", "rich", "sam2", "av", "decord")
 
 

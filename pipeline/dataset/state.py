@@ -19,7 +19,7 @@ from pipeline.dataset.pieces import Piece, Pieces
 from pipeline.dataset.sources import what_changed
 from pipeline.dataset.staging import staged_since
 from pipeline.manifest.plan import Plan
-from pipeline.schema import Status
+from pipeline.schema import Status, VideoTask
 from pipeline.storage import scrub
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 _KEY = ["video_id", "expression_id"]
 _NAMED = 3
 """Videos named in a message about many."""
+_LOOKED_AT_TOGETHER = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +138,14 @@ def _changed(piece: Piece, plan: Plan, pool: ThreadPoolExecutor) -> dict[str, st
     if not sources:
         return {}
     asked = [task for task in plan.videos_of_parts(piece.first, piece.end) if task.video_id in sources]
-    reasons = pool.map(lambda task: what_changed(sources[task.video_id], task), asked)
-    return {task.video_id: why for task, why in zip(asked, reasons, strict=True) if why}
+
+    def reasons(tasks: list[VideoTask]) -> dict[str, str]:
+        found = {task.video_id: what_changed(sources[task.video_id], task) for task in tasks}
+        return {video_id: why for video_id, why in found.items() if why}
+
+    # many to a thread: of a remote video only its location is looked at
+    chunks = [asked[first : first + _LOOKED_AT_TOGETHER] for first in range(0, len(asked), _LOOKED_AT_TOGETHER)]
+    return {video_id: why for found in pool.map(reasons, chunks) for video_id, why in found.items()}
 
 
 def statuses(url: str) -> dict[str, dict[str, str]]:

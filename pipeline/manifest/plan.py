@@ -20,7 +20,7 @@ from pipeline.manifest.rows import ManifestRow, checked, rows_of_tasks, tables_o
 from pipeline.schema import Expression, VideoTask
 from pipeline.storage import resolve
 
-MEMORY = "1GB"
+MEMORY = "640MB"
 """Of the database; what needs more goes to disk."""
 THREADS = 2
 _NUMBER_BITS = 40

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.cli.recipe import EPILOG
 from pipeline.errors import UsageError
 from pipeline.evaluation.protocols import BENCHMARKS
 from pipeline.export.formats import FORMATS
@@ -26,6 +27,7 @@ def test_included_recipes_name_what_exists(name) -> None:
     recipe = read_recipe(name, model="nano")
     assert recipe.benchmark in BENCHMARKS
     assert recipe.format in FORMATS
+    assert name in EPILOG.splitlines()[0].removeprefix("included recipes: ").split(", ")
     assert all(options["model"] == "nano" for options in recipe.runs.values())
     assert all(options["objects"] == "first" for options in recipe.runs.values())
 

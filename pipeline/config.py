@@ -104,6 +104,9 @@ class InputSettings:
     """nano (the small model that is included), or a Sa2VA-i or Sa2VA checkpoint: folder, URL, Hub id[@revision]."""
     output: Annotated[str, Option("OUT")]
     """Dataset directory to write; path or URL."""
+    masks: Annotated[str | None, Option("DATASET")] = None
+    """Instead of asking the language model: a mask dataset whose given masks SAM 2 carries through the videos; path or
+    URL. Its other rows are taken over as they are."""
     limit: Count | None = None
     """Annotate only the first N videos of the manifest."""
     parts: Count | None = None
@@ -142,6 +145,11 @@ class MaskSettings:
     max_objects_per_expression: Count = MAX_OBJECTS_PER_EXPRESSION
     """Objects of one answer to keep at most; more than this is a model that repeats itself. A row whose answer had
     more says so in its error column."""
+    given: Literal["corrected", "keyframes"] = "corrected"
+    """With --masks, which of its masks count as given: those that a person or a tool corrected, or of every row those
+    on keyframes spread over the frames that show its object."""
+    from_frame: Annotated[str | None, Option("FRAME")] = None
+    """With --masks: given masks count from this frame on, and their objects are not there before it."""
     merge_tracks: (
         Annotated[float, Rule(lambda iou: 0 < iou <= 1, "an IoU above 0 and at most 1"), Option("IOU")] | None
     ) = None
@@ -231,6 +239,10 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
         if self.merge_tracks is not None and splitting(self.split_expressions) not in ("auto", "off"):
             raise UsageError("split_expressions and merge_tracks exclude each other: parts do not know similar objects")
         self.resolved_procedure()  # its parts go together
+        if self.masks is None and (self.given != "corrected" or self.from_frame is not None):
+            raise UsageError("given and from_frame are for masks: name a dataset with --masks")
+        if self.masks is not None and self.merge_tracks is not None:
+            raise UsageError("masks and merge_tracks exclude each other: each given mask has a track of its own")
         check_prompt(self.prompt_template)
         if self.presence_question:
             check_prompt(self.presence_question)

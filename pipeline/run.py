@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.dataset.content import version_of
+from pipeline.dataset.files import mask_files
 from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
@@ -34,6 +36,7 @@ from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.schema import failed_rows
 from pipeline.stages.ground import Ground
+from pipeline.stages.propagate import Propagate
 from pipeline.stages.rows import tasks_table
 from pipeline.stages.segment import Segment
 from pipeline.stages.write import Write
@@ -45,6 +48,8 @@ _WORKING_DIR_COPY = "/working_dir_files/"
 """In the path of what Ray unpacks for ``ray job submit --working-dir``."""
 PIPELINE: tuple[type[Stage], ...] = (Ground, Segment, Write)
 """What every video goes through, in this order."""
+PIPELINE_FROM_MASKS: tuple[type[Stage], ...] = (Propagate, Write)
+"""The same with ``--masks``."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def annotate(
     with plan_of(config.as_dict()) as work:
         model, directory = _checked_model(config)
         model_fingerprint = fingerprint(directory)
-        identity = config.identity(model_fingerprint)
+        identity = {**config.identity(model_fingerprint), **_given_masks(config)}
         calibration = None if config.calibration is None else _calibration(config.calibration)
         description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
         if _WORKING_DIR_COPY in absolute(config.output):
@@ -111,7 +116,7 @@ def annotate(
                 placement = place_within(
                     config.placement_timeout_s if may_grow else 0.0,
                     config,
-                    _pools(),
+                    _pools(config),
                     cluster.resources_of_nodes,
                     request=cluster.request_resources,
                     report=report_line,
@@ -128,7 +133,7 @@ def annotate(
                 )
                 _work(work, settings, placement, output, progress)
             seconds = time.monotonic() - started
-            counts = output.finish(_summary(progress, seconds), idle=not left.videos)
+            counts = output.finish(_summary(config, progress, seconds), idle=not left.videos)
     report_line(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
     return RunSummary(counts, progress.done, progress.frames, seconds)
 
@@ -150,10 +155,10 @@ def _work(
 
     def place_without(given_up: Mapping[str, str]) -> Placement:
         nodes = cluster.resources_of_nodes(given_up)
-        return place_on_fewer(config, _pools(), nodes, before=placement, given_up=given_up)
+        return place_on_fewer(config, _pools(config), nodes, before=placement, given_up=given_up)
 
     rounds = Rounds(
-        PIPELINE, tasks_table, settings, placement, place_without=place_without, report_line=progress.report_line
+        _stages(config), tasks_table, settings, placement, place_without=place_without, report_line=progress.report_line
     )
     with closing(rounds.run(look_ahead.feed())) as results:
         for task, row in results:
@@ -202,9 +207,24 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per
     return "\n".join(lines)
 
 
-def _pools() -> dict[str, PoolSpec]:
+def _stages(config: RunConfig) -> tuple[type[Stage], ...]:
+    """What every video of a run goes through."""
+    return PIPELINE if config.masks is None else PIPELINE_FROM_MASKS
+
+
+def _pools(config: RunConfig) -> dict[str, PoolSpec]:
     """How the workers of each stage are sized."""
-    return {stage.name: stage.pool for stage in PIPELINE if stage.pool}
+    return {stage.name: stage.pool for stage in _stages(config) if stage.pool}
+
+
+def _given_masks(config: RunConfig) -> dict[str, Any]:
+    """What binds an output to the masks it starts from. Raises UsageError where there are none."""
+    if config.masks is None:
+        return {}
+    url = absolute(config.masks)
+    if not mask_files(url):
+        raise UsageError(f"--masks {scrub(url)}: not a mask dataset: no masks/*.parquet in it")
+    return {"masks_version": version_of(url)}
 
 
 def _calibration(file: str) -> Calibration:
@@ -230,11 +250,15 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _summary(progress: Progress, seconds: float) -> dict[str, Any]:
+def _summary(config: RunConfig, progress: Progress, seconds: float) -> dict[str, Any]:
     return {
         "timings": {
             "wall_seconds": round(seconds, 3),
-            **{f"{stage.name}_seconds": round(progress.seconds[stage.name], 3) for stage in PIPELINE if stage.pool},
+            **{
+                f"{stage.name}_seconds": round(progress.seconds[stage.name], 3)
+                for stage in _stages(config)
+                if stage.pool
+            },
         },
         "this_run": {
             "videos": progress.done,

@@ -151,7 +151,7 @@ class MaskDataset:
             raise IndexError(f"row {index} of a dataset with {rows.num_rows} rows")
         place = rows.slice(index % rows.num_rows, 1).to_pylist()[0]
         table = self._row_group(place["file"], place["row_group"])
-        return MaskRecord(_mask_row(table.slice(place["row"], 1).to_pylist()[0]), self._frames_of_videos())
+        return MaskRecord(mask_row(table.slice(place["row"], 1).to_pylist()[0]), self._frames_of_videos())
 
     def _frames_of_videos(self) -> "VideoFrames | None":
         if self._with_frames and self._video_frames is None:
@@ -306,7 +306,7 @@ def _check_column(column: str) -> None:
         raise UsageError(f"no column {column!r} in a mask dataset; there are {', '.join(MASKS_SCHEMA.names)}")
 
 
-def _mask_row(values: dict[str, Any]) -> MaskRow:
+def mask_row(values: dict[str, Any]) -> MaskRow:
     """A row as read; lists that another writer left null become empty."""
     lists = ("frames", "keyframes", "masks", "areas", "bboxes", "scores")
     return MaskRow(**{**values, **{name: values[name] or [] for name in lists}})

@@ -78,12 +78,20 @@ def segment_video(
     for number, (i, k) in enumerate(objects):
         owner = stream.shared_with[number]
         track = replace(distinct[stream.track_of[number]], shared_with=None if owner == number else objects[owner])
-        _set_score(track, keyframes, seg_probabilities[i][k], stream.keyframe_ious[:, number])
+        set_score(track, keyframes, seg_probabilities[i][k], stream.keyframe_ious[:, number])
         tracks[i].append(track)
     return tracks
 
 
-def _set_score(track: Track, keyframes: Sequence[int], seg_probability: float, keyframe_ious_K: np.ndarray) -> None:
+def set_score(track: Track, keyframes: Sequence[int], seg_probability: float, keyframe_ious_K: np.ndarray) -> None:
+    """Gather a track's evidence, and set its score by it.
+
+    Args:
+        track: With masks, areas, boxes and scores of every frame.
+        keyframes: Frames of the first masks.
+        seg_probability: Of the object's ``[SEG]``; 1 where no language model took part.
+        keyframe_ious_K: Predicted IoU of each first mask.
+    """
     track.evidence = gather_evidence(
         masks=track.masks,
         areas=track.areas,

@@ -55,13 +55,13 @@ class Segment(Stage):
     def process(self, row: Row) -> Row:
         """See :class:`Stage`: the rows of the dataset for every expression of a video."""
         video = grounded_of(row)
-        return _segmented_row(video.task, *self._segment(video))
+        return segmented_row(video.task, *self._segment(video))
 
     @classmethod
     def failed(cls, row: Row, message: str) -> Row:
         """See :class:`Stage`."""
         task = task_of(row)
-        return _segmented_row(task, failed_rows(task, message))
+        return segmented_row(task, failed_rows(task, message))
 
     def masks_in(self, result: Row) -> int:
         """See :class:`Stage`."""
@@ -119,7 +119,7 @@ class Segment(Stage):
         )
 
 
-def _segmented_row(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> Row:
+def segmented_row(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> Row:
     """A row of SEGMENTED_SCHEMA, without the seconds."""
     table = pa.concat_tables([row_table(row) for row in rows])
     notes = notes_to_metadata({task.video_id: VideoNote(source=source_of(task), shared=shared or {})})

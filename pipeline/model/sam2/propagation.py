@@ -67,6 +67,8 @@ class ObjectBatch:
         self.bank = MemoryBank(num_frames)
         limit = segmenter.working_set.cache_bytes if cache_bytes is None else cache_bytes
         self.projected = ProjectedMemories(segmenter.memory_reader, limit)
+        self.given: dict[int, Tensor] = {}
+        """Masks bool ``[O, height, width]`` that stand for the first masks of keyframes still to be added."""
         self.first_masks: dict[int, DecodedMasks] = {}
         self.keyframes: dict[int, FrameMasks] = {}
 
@@ -75,6 +77,16 @@ class ObjectBatch:
 
     def add_keyframe(self, index: int, features: FrameFeatures) -> None:
         """Decode the first masks of a keyframe, alone and without memory, and make it a conditioning frame."""
+        if index in self.given:
+            output = self.as_mask_prompt(index, features, self.given[index])
+            del self.given[index]
+        else:
+            output = self._first_output(index, features)
+        self.keyframes[index] = output
+        self.bank.conditioning[index] = output.entry
+
+    def _first_output(self, index: int, features: FrameFeatures) -> FrameMasks:
+        """A keyframe's output from the first masks that the prompts give."""
         segmenter, decoder = self.segmenter, self.segmenter.finetuned_decoder
         first = segmenter.decode(
             decoder,
@@ -86,11 +98,8 @@ class ObjectBatch:
         )
         self.first_masks[index] = first
         if self.procedure.handover == "masks":
-            output = self.as_mask_prompt(index, features, masks_at(first.logits, *self.size))
-        else:
-            output = self._as_logits(index, features, first)
-        self.keyframes[index] = output
-        self.bank.conditioning[index] = output.entry
+            return self.as_mask_prompt(index, features, masks_at(first.logits, *self.size))
+        return self._as_logits(index, features, first)
 
     def _as_logits(self, index: int, features: FrameFeatures, first: DecodedMasks) -> FrameMasks:
         """The decoder's raw output is the frame's output: never thresholded, never blanked."""
@@ -171,6 +180,7 @@ class ObjectBatch:
             self.segmenter, self.procedure, self.prompts[chosen], self.bank.num_frames, *self.size, cache_bytes=budget
         )
         batch.bank = self.bank.rows(chosen)
+        batch.given = {i: masks[chosen] for i, masks in self.given.items()}
         batch.keyframes = {i: masks.rows(chosen) for i, masks in self.keyframes.items()}
         batch.first_masks = {i: masks.rows(chosen) for i, masks in self.first_masks.items()}
         return batch
@@ -212,6 +222,13 @@ class Propagation:
         """First masks of all objects on a keyframe; it becomes a conditioning frame."""
         with self.segmenter.autocast():
             self._each(lambda batch: batch.add_keyframe(index, features))
+
+    def give(self, index: int, masks: Tensor) -> None:
+        """Have masks, bool ``[O, height, width]``, stand for the first masks of a keyframe that is added next."""
+        start = 0
+        for batch in self.batches:
+            batch.given[index] = masks[start : start + len(batch)].to(self.segmenter.device)
+            start += len(batch)
 
     @torch.inference_mode()
     def share(self, merge_iou: float | None = None) -> list[int]:

@@ -1,7 +1,7 @@
 """A video's frames through SAM 2 as they are decoded: each frame once, for all objects of the video."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -72,6 +72,8 @@ class MaskStream:
         procedure: Sa2VA-i's, Sa2VA's, or a mixture.
         keyframes: Indices of the keyframes, ascending, at least one.
         options: Batch sizes.
+        given: First masks by keyframe, bool ``[O, H, W]``, in place of those that the prompts would give; every object
+            then has a track of its own.
 
     Raises:
         VideoError: a frame cannot be read (here or while the frames are iterated over).
@@ -85,6 +87,8 @@ class MaskStream:
         procedure: Procedure,
         keyframes: Sequence[int],
         options: SegmentOptions | None = None,
+        *,
+        given: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         options = options or SegmentOptions()
         self._segmenter, self._source = segmenter, source
@@ -103,11 +107,17 @@ class MaskStream:
         pictures = _read(source, self.keyframes, others, side)
         batch = options.frames_per_batch
         for index, features in _encoded(segmenter, zip(self.keyframes, pictures, strict=False), batch):
+            if given is not None:
+                self.propagation.give(index, torch.from_numpy(given[index]))
             self.propagation.add_keyframe(index, features)
-        self.shared_with = self.propagation.share(options.merge_tracks)
+        if given is None:
+            self.shared_with = self.propagation.share(options.merge_tracks)
+            ious = [self.propagation.first_masks(index).ious.amax(1).cpu().numpy() for index in self.keyframes]
+            self.keyframe_ious = np.stack(ious)
+        else:
+            self.shared_with = list(range(len(prompts)))
+            self.keyframe_ious = np.ones((len(self.keyframes), len(prompts)), np.float32)
         self.track_of = self.propagation.track_of
-        ious = [self.propagation.first_masks(index).ious.amax(1).cpu().numpy() for index in self.keyframes]
-        self.keyframe_ious = np.stack(ious)
         self._tracked = _encoded(segmenter, zip(others, pictures, strict=True), batch)
 
     def masks(self) -> Iterator[MaskChunk]:

@@ -107,6 +107,10 @@ class InputSettings:
     masks: Annotated[str | None, Option("DATASET")] = None
     """Instead of asking the language model: a mask dataset whose given masks SAM 2 carries through the videos; path or
     URL. Its other rows are taken over as they are."""
+    license: Annotated[str | None, Option("TEXT")] = None
+    """Licence of the videos, for the column of that name and the dataset card, such as cc-by-4.0."""
+    source: Annotated[str | None, Option("TEXT")] = None
+    """Where the videos are from, for the column video_source and the dataset card."""
     limit: Count | None = None
     """Annotate only the first N videos of the manifest."""
     parts: Count | None = None

@@ -16,6 +16,7 @@ from pipeline.dataset.files import mask_files
 from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.state import Counts, DatasetState
+from pipeline.dataset.tables import rows_table, with_terms
 from pipeline.engine import cluster
 from pipeline.engine.fewer_nodes import place_on_fewer
 from pipeline.engine.look_ahead import LookAhead
@@ -163,7 +164,8 @@ def _work(
     with closing(rounds.run(look_ahead.feed())) as results:
         for task, row in results:
             if row["withheld"]:
-                output.commit(failed_rows(task, row["error"]))
+                failed = rows_table(failed_rows(task, row["error"]))
+                output.commit(with_terms(failed, license=config.license, video_source=config.source))
             else:
                 output.committed(task.video_id)
             completes = look_ahead.completes(task.video_id)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.curate.run import Curation
 
 EPILOG = """\
-rules are applied in this order: failed and no-object rows go; then --min-presence; --min-score; --min-area;
+rules are applied in this order: licences; failed and no-object rows go; then --min-presence; --min-score; --min-area;
 duplicates (a sentence asked twice of a video, then the same masks on every frame; the row with the higher score stays);
 --max-per-video; --for-review
 

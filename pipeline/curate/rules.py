@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pipeline.errors import UsageError
 from pipeline.settings import NOT_NEGATIVE, CheckedSettings, Option, Rule, at_least, between
 
-_NEWER = ("for_review", "against")
+_NEWER = ("for_review", "against", "only_license", "exclude_license")
 TRAIN, VALIDATION = "train", "validation"
 
 
@@ -19,6 +19,10 @@ class Rules(CheckedSettings):
     """Least score of a track, 0 to 1."""
     min_presence: Annotated[float, between(0, 1), Option("P")] = 0.0
     """Least probability that what the expression names is in the video; rows without one are kept."""
+    only_license: Annotated[list[str], Option("TEXT")] | None = None
+    """Keep only videos under this licence; may be repeated. Rows without a licence go."""
+    exclude_license: Annotated[list[str], Option("TEXT")] | None = None
+    """Leave out videos under this licence; may be repeated."""
     reject_below: Annotated[float, between(0, 1), Option("X")] | None = None
     """Expressions with a lower verdict (or, without one, presence) count as without an object, as
     `export --reject-below` answers them."""

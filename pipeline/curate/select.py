@@ -10,6 +10,7 @@ from pipeline.curate.rules import Rules
 from pipeline.schema import Status
 
 FAILED = "failed"
+LICENSE = "licence not wanted"
 NO_OBJECT = "no object"
 LOW_SCORE = "score too low"
 LOW_PRESENCE = "presence too low"
@@ -18,7 +19,7 @@ SAME_SENTENCE = "sentence asked twice"
 SAME_MASKS = "masks of another row"
 TOO_MANY = "more than allowed per video"
 NOT_PICKED = "not picked for review"
-REASONS = (FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY, NOT_PICKED)
+REASONS = (LICENSE, FAILED, NO_OBJECT, LOW_PRESENCE, LOW_SCORE, SMALL, SAME_SENTENCE, SAME_MASKS, TOO_MANY, NOT_PICKED)
 """Why rows are dropped, in the order of the rules; a row counts for the first rule that it breaks."""
 
 
@@ -32,6 +33,7 @@ class _Candidate:
     sentence: str
     score: float
     presence: float | None
+    license: str | None
     areas: tuple[int, ...]
     rank: tuple[float, str, int]
 
@@ -60,6 +62,7 @@ def select(rows: pa.Table, rules: Rules) -> tuple[list[int], Counter[str]]:
         dropped[reason] += len(left) - len(kept)
         left = kept
 
+    drop(LICENSE, lambda one: not _is_licensed(one.license, rules))
     drop(FAILED, lambda one: one.status == Status.FAILED)
     drop(NO_OBJECT, lambda one: one.status == Status.NO_OBJECT and not rules.keeps_no_object)
     drop(LOW_PRESENCE, lambda one: one.presence is not None and one.presence < rules.min_presence)
@@ -77,8 +80,16 @@ def select(rows: pa.Table, rules: Rules) -> tuple[list[int], Counter[str]]:
     return [one.index for one in left], dropped
 
 
+def _is_licensed(license_text: str | None, rules: Rules) -> bool:
+    """Whether rows under a licence may be kept; capitals make no difference."""
+    name = None if license_text is None else license_text.casefold()
+    if rules.only_license is not None and name not in [text.casefold() for text in rules.only_license]:
+        return False
+    return name not in [text.casefold() for text in rules.exclude_license or ()]
+
+
 def _candidates(rows: pa.Table) -> list[_Candidate]:
-    names = ["status", "expression_id", "object_id", "expression", "score", "presence", "areas"]
+    names = ["status", "expression_id", "object_id", "expression", "score", "presence", "license", "areas"]
     found = []
     for index, row in enumerate(rows.select(names).to_pylist()):
         score = row["score"] or 0.0
@@ -90,6 +101,7 @@ def _candidates(rows: pa.Table) -> list[_Candidate]:
                 sentence=" ".join(row["expression"].split()).casefold(),
                 score=score,
                 presence=row["presence"] if row["status"] == Status.OK else None,
+                license=row["license"],
                 areas=tuple(row["areas"] or ()),
                 rank=(-score, row["expression_id"], row["object_id"]),
             )

@@ -9,6 +9,7 @@ import yaml
 
 from pipeline.dataset.identity import without_secrets
 from pipeline.dataset.state import Counts
+from pipeline.dataset.terms import Terms
 from pipeline.schema import MASKS_SCHEMA, SCHEMA_VERSION
 
 COLUMN_MEANINGS = {
@@ -80,7 +81,9 @@ duckdb.sql("select file_name, decode(value) from parquet_kv_metadata('masks/*.pa
 """
 
 
-def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: bool) -> str:
+def dataset_card(
+    url: str, counts: Counts, *, run: Mapping[str, Any], finished: bool, terms: Terms | None = None
+) -> str:
     """The card of the dataset at ``url`` as Markdown with YAML front matter.
 
     Args:
@@ -89,12 +92,14 @@ def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: 
         run: What decided the masks, as one table of keys and values; secrets are left out. Two keys are more than an
             entry of it: ``splits`` names the files of each split, ``merge_tracks`` asks for the note on shared tracks.
         finished: False writes that a run is still going on.
+        terms: Licences and sources of the videos.
     """
+    terms = terms or Terms()
     name = posixpath.basename(url.rstrip("/")) or "masks"
     front = {
         "pretty_name": f"Referring video object masks: {name}",
         # The masks' licence follows from the videos', which only their owner knows.
-        "license": "unknown",
+        "license": _license(terms),
         "task_categories": ["image-segmentation", "mask-generation"],
         "tags": ["video", "referring-video-object-segmentation", "pseudo-labels", "rle", "sa2va-i"],
         "size_categories": [_size_category(counts.rows)],
@@ -106,6 +111,7 @@ def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: 
         _ABOUT,
         _counts_table(counts, finished),
         _schema_table(),
+        *([_terms_section(terms)] if terms.licenses or terms.sources else []),
         _LOADING,
         *([_SHARED.format(iou=run["merge_tracks"])] if run.get("merge_tracks") else []),
         _run_table(run),
@@ -116,6 +122,21 @@ def dataset_card(url: str, counts: Counts, *, run: Mapping[str, Any], finished: 
 def _data_files(run: Mapping[str, Any]) -> list[dict[str, str]]:
     splits = run.get("splits") or {"train": "masks/*.parquet"}
     return [{"split": split, "path": path} for split, path in splits.items()]
+
+
+def _license(terms: Terms) -> str:
+    """The one licence of all rows that name one; ``other`` where there are several."""
+    if not terms.licenses:
+        return "unknown"
+    return next(iter(terms.licenses)) if len(terms.licenses) == 1 else "other"
+
+
+def _terms_section(terms: Terms) -> str:
+    lines = ["## Terms\n", "The masks are made from videos under these licences, from these sources.\n"]
+    lines += ["| | | rows |", "|---|---|---|"]
+    for what, counts in (("licence", terms.licenses), ("source", terms.sources)):
+        lines += [f"| {what} | {_cell(value)} | {count} |" for value, count in sorted(counts.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _counts_table(counts: Counts, finished: bool) -> str:

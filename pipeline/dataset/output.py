@@ -34,6 +34,7 @@ from pipeline.dataset.merging import Merge, Merging
 from pipeline.dataset.owner import Owner, check_owner, disown_earlier, take_ownership
 from pipeline.dataset.staging import adopt, staged_since, tidy
 from pipeline.dataset.state import Counts, DatasetState, statuses
+from pipeline.dataset.terms import Terms, terms_of
 from pipeline.dataset.writer import DatasetWriter, RunHold
 from pipeline.errors import StorageError, UsageError
 from pipeline.manifest.plan import Plan
@@ -237,7 +238,7 @@ class OutputDirectory:
         self._run.update(state="finished", finished_at=_now())
         self._check_ours()
         self._write_run()
-        self._write_card(counts, finished=True)
+        self._write_card(counts, finished=True, terms=terms_of(self.url))
         self._merging = None
         self._lock.release()
         return counts
@@ -371,8 +372,8 @@ class OutputDirectory:
         text = json.dumps(self._run, indent=2, ensure_ascii=False, default=str)
         atomic_write(join(self.url, RUN_FILE), text.encode("utf-8", "replace"))
 
-    def _write_card(self, counts: Counts, *, finished: bool) -> None:
-        card = dataset_card(self.url, counts, run=self._run["identity"], finished=finished)
+    def _write_card(self, counts: Counts, *, finished: bool, terms: Terms | None = None) -> None:
+        card = dataset_card(self.url, counts, run=self._run["identity"], finished=finished, terms=terms)
         atomic_write(join(self.url, CARD_FILE), card.encode("utf-8", "replace"))
 
 

@@ -54,6 +54,15 @@ def sorted_rows(table: pa.Table) -> pa.Table:
     return pa.concat_tables(table.slice(index, 1) for index in order.to_pylist())
 
 
+def with_terms(rows: pa.Table, **terms: str | None) -> pa.Table:
+    """Rows with columns of text, such as ``license``, filled in where they are null; None fills in nothing."""
+    for name, value in terms.items():
+        if value is not None:
+            filled = pc.fill_null(rows[name], value)
+            rows = rows.set_column(rows.schema.get_field_index(name), MASKS_SCHEMA.field(name), filled)
+    return rows
+
+
 class RowGroupWriter:
     """Writes tables one after the other as a Parquet file of bounded row groups; holds at most one group in memory.
 

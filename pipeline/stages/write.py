@@ -2,6 +2,7 @@
 
 import pyarrow.compute as pc
 
+from pipeline.dataset.tables import with_terms
 from pipeline.engine.guard import is_withheld
 from pipeline.engine.stage import Row, Stage
 from pipeline.errors import StorageError
@@ -25,7 +26,8 @@ class Write(Stage):
     def process(self, row: Row) -> Row:
         """See :class:`Stage`."""
         assert self.settings.writer is not None
-        rows = from_ipc(row["rows"].as_buffer())
+        config = self.settings.config
+        rows = with_terms(from_ipc(row["rows"].as_buffer()), license=config.license, video_source=config.source)
         errors = rows["error"].filter(pc.equal(rows["status"], Status.FAILED.value))
         result = {
             "video_id": row["video_id"],

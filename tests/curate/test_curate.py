@@ -14,6 +14,7 @@ from pipeline.curate import Rules
 from pipeline.curate.run import curate
 from pipeline.curate.select import (
     FAILED,
+    LICENSE,
     LOW_PRESENCE,
     LOW_SCORE,
     NO_OBJECT,
@@ -85,6 +86,8 @@ THIRD = {"masks": [None] * 4, "areas": [0] * 4, "bboxes": [None] * 4}
     ("rows", "rules", "kept", "dropped"),
     [
         ([row(), failed("a", "1"), no_object("a", "2")], {}, [0], {FAILED: 1, NO_OBJECT: 1}),
+        ([row(license="CC0"), row("1", license="nc"), row("2")], {"only_license": ["cc0"]}, [0], {LICENSE: 2}),
+        ([row(license="CC0"), row("1", license="nc"), row("2")], {"exclude_license": ["NC"]}, [0, 2], {LICENSE: 1}),
         ([row(), no_object("a", "2")], {"keep_no_object": True, "min_score": 0.5, "max_per_video": 1}, [0, 1], {}),
         ([row(score=0.5), row("1", score=0.49)], {"min_score": 0.5}, [0], {LOW_SCORE: 1}),
         ([row(score=None), row("1", score=0.0)], {"min_score": 0.1}, [], {LOW_SCORE: 2}),
@@ -98,7 +101,8 @@ THIRD = {"masks": [None] * 4, "areas": [0] * 4, "bboxes": [None] * 4}
          {TOO_MANY: 1}),
         ([row("1"), row("0", seed=5)], {"max_per_video": 1}, [1], {TOO_MANY: 1}),
     ],
-    ids=["status", "no object kept", "score", "no score", "never visible", "area", "sentence", "two objects",
+    ids=["status", "only a licence", "not a licence",
+         "no object kept", "score", "no score", "never visible", "area", "sentence", "two objects",
          "masks", "duplicates kept", "per video", "ties by id"],
 )  # fmt: skip
 def test_rules(rows: list[MaskRow], rules: dict, kept: list[int], dropped: dict) -> None:
@@ -117,7 +121,8 @@ def test_counts_before_and_after(source: Path, tmp_path: Path) -> None:
     curation = curate(str(source), str(tmp_path / "new"), Rules(min_score=0.4))
     assert (curation.before.videos, curation.before.expressions, curation.before.rows) == (12, 60, 60)
     assert curation.dropped == {
-        FAILED: 12, NO_OBJECT: 12, LOW_PRESENCE: 0, LOW_SCORE: 4, SMALL: 0, SAME_SENTENCE: 0, SAME_MASKS: 12,
+        LICENSE: 0, FAILED: 12, NO_OBJECT: 12,
+        LOW_PRESENCE: 0, LOW_SCORE: 4, SMALL: 0, SAME_SENTENCE: 0, SAME_MASKS: 12,
         TOO_MANY: 0, NOT_PICKED: 0,
     }  # fmt: skip
     assert curation.after.rows == 60 - sum(curation.dropped.values()) == len(keys(tmp_path / "new"))
@@ -283,3 +288,18 @@ def test_evaluate_and_export_read_it(tmp_path: Path) -> None:
     few = MaskDataset(new, filters=[("video_id", "==", "v1bb")])
     assert len(few) == len(MaskDataset(new, video_ids=["v1bb"])) == 1
     assert few[0].decode().any()
+
+
+def test_licences_and_sources_are_in_the_card_of_a_selection(tmp_path: Path) -> None:
+    with OutputDirectory(str(tmp_path / "out")) as output:
+        output.begin(identity={"model_fingerprint": "3f2a"}, description={})
+        output.commit([build_row("a", "0", license="cc0-1.0", video_source="https://example.com|x")])
+        output.commit([build_row("b", "0", seed=1, license="cc-by-nc-4.0")])
+        output.finish({})
+    assert DatasetCard.load(tmp_path / "out" / "README.md").data.license == "other"
+    curate(str(tmp_path / "out"), str(tmp_path / "new"), Rules(only_license=["cc0-1.0"]))
+    card = DatasetCard.load(tmp_path / "new" / "README.md")
+    assert card.data.license == "cc0-1.0"
+    assert "| licence | cc0-1.0 | 1 |" in card.text
+    assert "| source | https://example.com\\|x | 1 |" in card.text
+    assert keys(tmp_path / "new") == [("a", "0")]

@@ -169,7 +169,7 @@ class _Video:
                     f"{edit.where}: mask of frame {name!r} is of size {list(rle['size'])}, the video of "
                     f"[{row.height}, {row.width}]"
                 )
-            if masks[index] != rle:
+            if masks[index] != rle or edit.action is Action.MASKS:  # a mask that was confirmed counts as well
                 masks[index] = rle if rle is not None and any(areas_and_bboxes([rle])[0]) else None
                 scores[index] = 0.0 if masks[index] is None else 1.0
         status = Status.OK.value if any(masks) else row.status

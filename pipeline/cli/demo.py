@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 EPILOG = "exit codes: 0 done; 1 done, but something failed; 2 bad usage; 3 could not run\n"
 
+REJECT_BELOW = 0.5
+"""Expressions with a lower ``presence`` count as not there, as ``--reject-below 0.5`` makes it elsewhere."""
+
 _PARTS = ("clips", "dataset", "contact_sheet.png", "report.html")
 
 
@@ -71,7 +74,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("video", "expression", "answer", "frames with a mask", "mean area", "score")
+    table = Table("video", "expression", "answer", "frames with a mask", "mean area", "score", "presence")
     for row in rows:
         areas = [area for area in row["areas"] or [] if area]
         table.add_row(
@@ -81,8 +84,11 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             f"{len(areas)} of {len(row['frames'])}",
             f"{sum(areas) / len(areas):.0f} px" if areas else "-",
             f"{row['score'] or 0:.2f}",
+            f"{row['presence']:.2f}",
         )
     Console(width=120).print(table)
+    for expression in dict.fromkeys(row["expression"] for row in rows if row["presence"] < REJECT_BELOW):
+        print_line(f"rejected, presence below {REJECT_BELOW}: {expression}")
 
 
 def _draw_sheet(rows: list[dict[str, Any]], clips: Path, target: Path) -> None:
@@ -101,7 +107,7 @@ def _score_and_report(folder: Path, video_frames: "VideoFrames") -> None:
     from pipeline.report import read_truth, write_report
 
     dataset = str(folder / "dataset")
-    truth = read_truth("mevis", str(folder / "clips"), dataset, workers=1)
+    truth = read_truth("mevis", str(folder / "clips"), dataset, workers=1, reject_below=REJECT_BELOW)
     values = {name: f"{100 * value:.1f}" for name, value in truth.headline.items() if value is not None}
     print_line("against the drawn ground truth: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-    write_report(dataset, str(folder / "report.html"), video_frames, truth=truth)
+    write_report(dataset, str(folder / "report.html"), video_frames, truth=truth, reject_below=REJECT_BELOW)

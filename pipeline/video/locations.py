@@ -123,7 +123,7 @@ def check_protocol(location: str) -> None:
     user, at, _ = location.partition("://")[2].partition("/")[0].rpartition("@")
     if at and ":" in user and not protocol.startswith("http"):
         raise VideoError(
-            f"{scrub(location)}: a {protocol} URL takes no password; set the storage's environment variables"
+            f"{scrub(location)}: {protocol} URLs take no password; set the storage's environment variables"
         )
     if protocol not in PROTOCOLS:
         raise VideoError(f"{scrub(location)}: protocol {protocol!r} is not allowed for videos: {', '.join(PROTOCOLS)}")

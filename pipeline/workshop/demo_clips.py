@@ -1,6 +1,7 @@
 """Draw the clips of ``sa2va-i demo`` with their sentences and true masks, into the package's own folder.
 
-The clips and sentences were chosen by looking at what the small model makes of them: most of them right, some not.
+The clips and sentences were chosen by looking at what the small model makes of them. Two of the sentences name what is
+not there: to one it answers "No such object.", to the other it makes a mask, whose presence is low.
 """
 
 import json
@@ -21,17 +22,17 @@ CLIPS = {
             "the white object",
             "the thing that enters late",
             "both triangles",
-            "the small yellow triangle that comes into the picture",
+            "the orange circle",
         ),
     ),
     "red": (14, ("the large thing at the top", "the large shape that goes left", "both red triangles")),
     "stars": (
         17,
         (
-            "the shape moving in a circle",
+            "the shape that goes around in a circle",
             "the star to the right of the yellow square",
             "the small yellow thing",
-            "the cyan star that moves right",
+            "both small red shapes",
         ),
     ),
 }

@@ -26,7 +26,7 @@ NAMES = tuple(field.name for field in fields(PresenceEvidence))
 CALIBRATION_SEED = 5
 RIDGE = 1e-2
 """Keeps weights finite where the evidence separates the two kinds perfectly."""
-KEPT_SHARE = 0.96
+KEPT_SHARE = 0.955
 """Share of present expressions that the threshold has to keep: a rejected one loses its whole mask."""
 
 Floats = npt.NDArray[np.float64]

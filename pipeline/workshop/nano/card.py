@@ -35,7 +35,7 @@ SAM 2 alone, from true masks on the first frame, follows objects of held-out cli
 
 ## Training
 
-    python python -m pipeline.workshop.nano --output DIR --evaluate
+    python -m pipeline.workshop.nano --output DIR --evaluate
 
 Stages that do not need each other can run side by side (`--stage`), and stopped ones go on where they were.
 

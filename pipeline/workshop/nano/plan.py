@@ -22,7 +22,7 @@ class Plan:
     tracking_steps: int = 3900
     tracking_clips: int = 6
     tracking_objects: int = 3
-    following_steps: int = 3400
+    following_steps: int = 3850
     following_clips: int = 4
     following_objects: int = 3
     decoding_steps: int = 3000
@@ -33,7 +33,7 @@ class Plan:
     prompting_steps: int = 1800
     prompting_clips: int = 8
     prompting_expressions: int = 4
-    presence_steps: int = 2100
+    presence_steps: int = 4800
     presence_clips: int = 10
     presence_expressions: int = 6
     presence_heads_alone: int = 150

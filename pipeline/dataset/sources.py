@@ -67,7 +67,7 @@ def what_changed(then: Source, task: VideoTask) -> str | None:
     """
     if then.frames != _frames_digest(task):
         return "its list of frames has changed"
-    moved = then.location != scrub(task.video)
+    moved = then.location != task.video and then.location != scrub(task.video)  # of millions, most are as they were
     if then.size_bytes is None:
         return f"its location has changed from {then.location}" if moved else None
     if not is_local(task.video):

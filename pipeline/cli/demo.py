@@ -99,7 +99,8 @@ def _draw_sheet(rows: list[dict[str, Any]], clips: Path, target: Path) -> None:
     for (video_id, _), group in groupby(rows, key=lambda row: (row["video_id"], row["expression_id"])):
         objects = list(group)
         with open_video(str(clips / f"{video_id}.mp4")) as source:
-            strips.append((f"{video_id}: {objects[0]['expression']}", masked_frames(source, objects)))
+            verdict = " (rejected)" if objects[0]["presence"] < REJECT_BELOW else ""
+            strips.append((f"{video_id}: {objects[0]['expression']}{verdict}", masked_frames(source, objects)))
     contact_sheet(strips).save(target)
 
 

@@ -317,6 +317,10 @@ class Plan:
         """The database, whose failures are those of this machine's disk or memory."""
         try:
             yield self._connection
+        except RuntimeError as error:
+            if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C and SIGTERM
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise StorageError(

@@ -206,7 +206,8 @@ def test_a_video_that_ends_its_worker_costs_only_itself(datasets, tmp_path, shar
     with OutputDirectory(str(tmp_path / "out")) as output:
         output.begin(identity={}, description={}, parts=1)
         work = Deadly(inputs=read_inputs(datasets), settings=AVERAGE, writer=output.writer, skip_damaged=False)
-        for video_id in combine_on_cluster(work, output.expect(tasks)):
+        output.expect(tasks)
+        for video_id in combine_on_cluster(work, tasks):
             output.committed(video_id)
         counts = output.finish({})
     assert (counts.videos, counts.failed, counts.ok) == (9, 2, 16)

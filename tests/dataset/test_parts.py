@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline import storage
 from pipeline.dataset import DatasetWriter, MaskDataset, OutputDirectory
@@ -25,8 +26,9 @@ from pipeline.dataset.layout import (
 from pipeline.dataset.lock import RunLock
 from pipeline.dataset.merging import Merging
 from pipeline.dataset.state import DatasetState, statuses
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.schema import Expression, VideoTask, failed_rows
+from pipeline.storage import atomic, files
 
 VIDEOS = ("a", "b/c", "d", "é", "f", "g")
 PARTS = 2
@@ -81,13 +83,13 @@ class Doom:
         self.is_over = False
         self.lock = threading.RLock()
         for owner, name in (
-            (storage, "_replace_local"),
-            (storage, "_publish_local"),
+            (files, "replace_file"),
+            (atomic, "_publish_local"),
             (Path, "unlink"),
             (Path, "replace"),
         ):
             self._guard(monkeypatch, owner, name)
-        monkeypatch.setattr(storage.LocalFileSystem, "rm_file", self._guarded(storage.LocalFileSystem.rm_file))
+        monkeypatch.setattr(LocalFileSystem, "rm_file", self._guarded(LocalFileSystem.rm_file))
 
     def _guard(self, monkeypatch, owner, name) -> None:
         monkeypatch.setattr(owner, name, self._guarded(getattr(owner, name)))
@@ -277,12 +279,12 @@ def test_one_merger_a_part_at_a_time():
 
 def test_a_merge_that_fails_ends_the_run():
     def merge(part, files):
-        raise storage.StorageError("no space left")
+        raise StorageError("no space left")
 
     merging = Merging(merge)
     merging.start()
     merging.staged(1)
-    with pytest.raises(storage.StorageError, match="no space left"):
+    with pytest.raises(StorageError, match="no space left"):
         merging.finish()
     merging.close()
 

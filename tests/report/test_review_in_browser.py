@@ -96,6 +96,7 @@ def test_a_review_by_keyboard_becomes_a_version(context, page_file: Path, datase
     assert told(page) == f"2 of {ITEMS} decided: 1 accepted, 1 rejected, 0 not there"
     page.keyboard.press("j")
     page.keyboard.press("x")
+    page.wait_for_timeout(2000)  # Chromium hands what a page stores to its own process a little later
     page.close()
 
     page = open_page(context, page_file)  # a browser that was closed meanwhile

@@ -367,7 +367,7 @@ def test_a_run_that_is_ended_goes_on_where_it_was(dataset, ending):
             assert time.monotonic() < until
             time.sleep(0.05)
         process.send_signal(ending)
-        errors = process.communicate(timeout=15)[1].decode()
+        errors = process.communicate(timeout=60)[1].decode()
         assert process.returncode == (-9 if ending == signal.SIGKILL else 130), errors
         hang.set()
         assert len(verdicts(dataset)) == (0 if ending == signal.SIGKILL else 2)

@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 CRASHES = 8
-"""PyTorch's fake tensors corrupt memory in about every second run, which ends with a segmentation fault or nonsense. Such a
-run is repeated; what is really wrong fails each time."""
+"""PyTorch's fake tensors corrupt memory in about every second run, which ends with a segmentation fault or nonsense.
+Such a run is repeated; what is really wrong fails each time."""
 
 
 def ended(*arguments: str) -> subprocess.CompletedProcess:

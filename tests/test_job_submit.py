@@ -52,10 +52,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
 
 def _submit(environment: dict[str, str], *entrypoint: str) -> subprocess.CompletedProcess:
     command = [str(RAY), "job", "submit", "--working-dir", str(ROOT), "--", *entrypoint]
-    for _ in range(12):  # the head takes a while until it accepts jobs
+    for _ in range(40):  # the head takes a while until it accepts jobs
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=420, cwd=ROOT)
         said = result.stdout + result.stderr
-        if "Failed to connect" not in said and "No available agent" not in said:
+        if not any(text in said for text in ("Failed to connect", "No available agent", "Connection refused")):
             return result
         time.sleep(3)
     return result

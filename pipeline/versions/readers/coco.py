@@ -8,18 +8,14 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations, VideoAnnotation
-from pipeline.versions.readers.files import json_of, mask_field, object_field, text_field
+from pipeline.versions.readers.files import lists_of, mask_field, object_field, text_field
 
 DEFAULT_FILE = "annotations.json"
 
 
 def read(location: str) -> Annotations:
     """Read a JSON file, or ``annotations.json`` of a folder. Raises UsageError."""
-    name, content = json_of(location, DEFAULT_FILE)
-    images = content.get("images") if isinstance(content, dict) else None
-    records = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(images, list) or not isinstance(records, list):
-        raise UsageError(f"{name}: must be an object with 'images' and 'annotations'")
+    name, images, records = lists_of(location, DEFAULT_FILE, "images", "annotations")
     annotations: Annotations = {}
     places: dict[Any, tuple[VideoAnnotation, str, int, int]] = {}
     for number, image in enumerate(images):

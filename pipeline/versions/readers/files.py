@@ -28,6 +28,15 @@ def json_of(location: str, default: str) -> tuple[str, Any]:
         raise UsageError(f"{name}: not readable as JSON ({error})") from error
 
 
+def lists_of(location: str, default: str, first: str, second: str) -> tuple[str, list[Any], list[Any]]:
+    """Name of a JSON file, and the two lists that its object has under these keys. Raises UsageError."""
+    name, content = json_of(location, default)
+    found = (content.get(first), content.get(second)) if isinstance(content, dict) else (None, None)
+    if not isinstance(found[0], list) or not isinstance(found[1], list):
+        raise UsageError(f"{name}: must be an object with {first!r} and {second!r}")
+    return name, found[0], found[1]
+
+
 def text_field(record: Any, key: str, where: str) -> str:  # noqa: ANN401 - whatever stood in a file
     """A text of a JSON object. Raises UsageError."""
     value = record.get(key) if isinstance(record, dict) else None

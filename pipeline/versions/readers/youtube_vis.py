@@ -8,18 +8,14 @@ import posixpath
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations, VideoAnnotation
-from pipeline.versions.readers.files import json_of, mask_field, object_field, text_field
+from pipeline.versions.readers.files import lists_of, mask_field, object_field, text_field
 
 DEFAULT_FILE = "dataset.json"
 
 
 def read(location: str) -> Annotations:
     """Read a JSON file, or ``dataset.json`` of a folder. Raises UsageError."""
-    name, content = json_of(location, DEFAULT_FILE)
-    videos = content.get("videos") if isinstance(content, dict) else None
-    records = content.get("annotations") if isinstance(content, dict) else None
-    if not isinstance(videos, list) or not isinstance(records, list):
-        raise UsageError(f"{name}: must be an object with 'videos' and 'annotations'")
+    name, videos, records = lists_of(location, DEFAULT_FILE, "videos", "annotations")
     annotations: Annotations = {}
     places: dict[object, tuple[VideoAnnotation, list[str], int, int]] = {}
     for number, video in enumerate(videos):

@@ -24,7 +24,7 @@ class PendingFile:
         self._url = url
         self._path: Path | None = None
         if is_local(url):
-            temporary = Path(absolute(url)).parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+            temporary = _temporary_beside(Path(absolute(url)))
             self._path = temporary
             self.file: IO[bytes] = with_retries(lambda: temporary.open("wb"), url, "write")
         else:
@@ -50,7 +50,7 @@ class PendingFile:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a local file and give it its name once it is on the disk. Raises OSError."""
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
+    temporary = _temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -61,6 +61,10 @@ def replace_file(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def _publish_local(file: IO[bytes], temporary: Path | None, path: Path) -> None:

@@ -8,22 +8,14 @@ from typing import IO
 
 from pipeline.storage.atomic import TEMPORARY_PREFIX, replace_file
 from pipeline.storage.failures import MissingFileError
+from pipeline.storage.listing import details
 from pipeline.storage.retries import with_retries
 from pipeline.storage.urls import absolute, is_local, open_filesystem, parent
 
 
 def exists(url: str) -> bool:
     """Whether a file or folder is there. Raises StorageError when that cannot be found out."""
-    fs, path = open_filesystem(url)
-
-    def look() -> bool:
-        try:
-            fs.info(path)
-        except FileNotFoundError:
-            return False
-        return True
-
-    return with_retries(look, url, "look up")
+    return details(url) is not None
 
 
 def read_bytes(url: str) -> bytes:
@@ -87,17 +79,11 @@ def move(url: str, target: str) -> None:
 
 def file_version(url: str) -> str | None:
     """A text that differs once the file has been replaced; None when there is no file."""
-    fs, path = open_filesystem(url)
-
-    def look() -> str | None:
-        try:
-            info = fs.info(path)
-        except FileNotFoundError:
-            return None
-        keys = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "mtime", "ino")
-        return " ".join(str(info.get(key)) for key in (*keys, "size"))
-
-    return with_retries(look, url, "look up")
+    info = details(url)
+    if info is None:
+        return None
+    keys = ("ETag", "etag", "md5Hash", "generation", "LastModified", "last_modified", "updated", "mtime", "ino", "size")
+    return " ".join(str(info.get(key)) for key in keys)
 
 
 def make_directory(url: str) -> None:

@@ -16,18 +16,25 @@ class FileInfo:
     size_bytes: int
 
 
-def find_file(url: str) -> FileInfo | None:
-    """The file at ``url`` as a listing shows it; None when there is none."""
+def details(url: str) -> dict[str, Any] | None:
+    """What the storage tells of a file or folder, under the keys of its own; None when there is none."""
     fs, path = open_filesystem(url)
 
-    def look() -> FileInfo | None:
+    def look() -> dict[str, Any] | None:
         try:
-            info = fs.info(path)
+            return dict(fs.info(path))
         except FileNotFoundError:
             return None
-        return FileInfo(url=url, size_bytes=int(info["size"] or 0)) if info["type"] == "file" else None
 
     return with_retries(look, url, "look up")
+
+
+def find_file(url: str) -> FileInfo | None:
+    """The file at ``url`` as a listing shows it; None when there is none."""
+    info = details(url)
+    if info is None or info["type"] != "file":
+        return None
+    return FileInfo(url=url, size_bytes=int(info["size"] or 0))
 
 
 def is_folder(url: str) -> bool:
@@ -41,17 +48,8 @@ def list_files(url: str, suffix: str = "") -> list[FileInfo]:
 
     A folder that does not exist is empty.
     """
-    fs, path = open_filesystem(url)
-
-    def entries() -> list[dict[str, Any]]:
-        try:
-            fs.invalidate_cache(path)
-            return list(fs.ls(path, detail=True))
-        except FileNotFoundError:
-            return []
-
     found = []
-    for entry in with_retries(entries, url, "list"):
+    for entry in list_details(url):
         name = posixpath.basename(str(entry["name"]).rstrip("/"))
         if entry["type"] == "file" and name.endswith(suffix) and not name.startswith("."):
             found.append(FileInfo(url=join(url, name), size_bytes=int(entry["size"] or 0)))

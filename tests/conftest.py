@@ -78,13 +78,11 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def shared_ray(ray_address: str) -> Iterator[None]:
-    """This process is connected to the shared Ray."""
+def shared_ray(ray_address: str) -> None:
+    """This process is connected to the shared Ray until the test ends."""
     import ray
 
     ray.init(address=ray_address, logging_level="WARNING", log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 def run_job(name: str, *arguments: str, timeout_s: float = 300, **environment: str) -> subprocess.CompletedProcess:

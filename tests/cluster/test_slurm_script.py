@@ -17,20 +17,27 @@ while [[ ${1:-} == --* ]]; do shift; done
 exec "$@"
 """
 )
+# The nodes start in the background, as under Slurm: whoever asks for them waits until they were called.
+AWAIT = """
+await() { for _ in {1..200}; do if grep -q -- "$1" "$RECORD"; then return; fi; sleep 0.05; done; }
+"""
 RAY = (
     RECORDER
+    + AWAIT
     + """
 stat -c %a "$RAY_AUTH_TOKEN_PATH" >> "$RECORD.mode"
 echo "mode=$RAY_AUTH_MODE token=${RAY_AUTH_TOKEN:-none}" >> "$RECORD.auth"
 if [[ -n ${RAY_ENDS:-} ]]; then exit 1; fi
 if [[ $1 == start ]]; then exec sleep 60; fi
+if [[ $1 == status ]]; then await '^ray start --head'; fi
 """
 )
 PYTHON = (
     RECORDER
+    + AWAIT
     + """
 if [[ $* == *token_hex* ]]; then echo abc; fi
-if [[ $* == *ray.init* ]]; then echo "$LIVING"; fi
+if [[ $* == *ray.init* ]]; then await '^ray start --address'; echo "$LIVING"; fi
 if [[ $1 == jobs/annotate.py ]]; then exit "$ANNOTATE_EXIT"; fi
 """
 )

@@ -136,8 +136,6 @@ class MaskSettings:
     combined."""
     keyframe_seed: Annotated[int, at_least(0), Option("N")] | None = None
     """Move each of these by a random share from -0.5 to 0.5; another number, other frames (default: none moves)."""
-    prompt_template: Annotated[str, Option("TEXT")] = DEFAULT_PROMPT
-    """What is asked; must contain {expression}."""
     objects: Literal["all", "first"] = "all"
     """Objects of an answer to keep: all, or the first only, as the published evaluation does."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -177,7 +175,7 @@ _PROCEDURE_SETTINGS = ("procedure", "keyframes", "handover", "propagation_decode
 """Bound as the resolved procedure: its name alone decides nothing."""
 _MOVED_KEYFRAMES = ("keyframe_offset", "keyframe_seed")
 """Of the procedure too, but outputs from before they existed are bound without them."""
-_ALWAYS_BOUND = ("num_keyframes", "prompt_template", "objects", "dtype", "frame_stride", "max_frames")
+_ALWAYS_BOUND = ("num_keyframes", "objects", "dtype", "frame_stride", "max_frames")
 """In the identity at their defaults as well, as they are in every output made so far."""
 
 
@@ -229,8 +227,8 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, PoolSettings):
-    """Everything a run needs to know. Field names are those of the command line and of ``--config run.yaml``."""
+class RunSettings(InputSettings, MaskSettings, PresenceSettings, FailureSettings, PoolSettings):
+    """What the runs of one command have in common: everything but the prompt template."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -247,7 +245,6 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
             raise UsageError("given and from_frame are for masks: name a dataset with --masks")
         if self.masks is not None and self.merge_tracks is not None:
             raise UsageError("masks and merge_tracks exclude each other: each given mask has a track of its own")
-        check_prompt(self.prompt_template)
         if self.presence_question:
             check_prompt(self.presence_question)
 
@@ -255,6 +252,18 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
         """The named procedure with the overrides of its three choices."""
         overrides = {name: getattr(self, name) for name in (*_PROCEDURE_SETTINGS[1:], *_MOVED_KEYFRAMES)}
         return replace(PROCEDURES[self.procedure], **{k: v for k, v in overrides.items() if v is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(RunSettings):
+    """Everything a run needs to know. Field names are those of the command line and of ``--config run.yaml``."""
+
+    prompt_template: Annotated[str, Option("TEXT")] = DEFAULT_PROMPT
+    """What is asked; must contain {expression}."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prompt(self.prompt_template)
 
     def identity(self, model_fingerprint: str) -> dict[str, Any]:
         """Everything that decides masks; an output directory is bound to it.
@@ -266,7 +275,12 @@ class RunConfig(InputSettings, MaskSettings, PresenceSettings, FailureSettings, 
         kept = {name: v for name, v in chosen.items() if name in _ALWAYS_BOUND or v != defaults[name]}
         procedure = asdict(self.resolved_procedure())
         named = {name: value for name, value in procedure.items() if name not in _MOVED_KEYFRAMES}
-        return {"model_fingerprint": model_fingerprint, **named, **kept}
+        return {
+            "model_fingerprint": model_fingerprint,
+            **named,
+            "prompt_template": self.prompt_template,
+            **kept,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, for ``run.json``."""

@@ -81,7 +81,7 @@ def _add_option(section: argparse._ArgumentGroup, setting: Setting, text: str) -
         kinds["metavar"] = "{" + ",".join(setting.choices) + "}"
     else:
         kinds["metavar"] = setting.option.metavar or setting.name.upper()
-    if setting.types == (list,) and setting.items is str:
+    if list in setting.types and setting.items is str:
         kinds |= {"action": "extend", "nargs": "+"} if setting.option.several else {"action": "append"}
     if setting.option.positional:
         section.add_argument(setting.name, **kinds)

@@ -10,6 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import UsageError
 from pipeline.settings import missing_settings, settings_of
 from pipeline.storage import join
+from pipeline.templates import FOLDER
 from pipeline.yaml_file import read_yaml
 
 RECIPES = Path(__file__).parent.parent / "evaluation" / "recipes"
@@ -147,18 +148,32 @@ def _runs(where: str, values: object, model: object, *, replaced: bool) -> dict[
     known = {setting.name: setting for setting in settings_of(RunConfig) if setting.name not in _NOT_OF_A_RUN}
     if not isinstance(values, dict) or not values:
         raise UsageError(f"{where}: must name at least one run, as 'k5: {{num_keyframes: 5}}'")
-    runs = {}
+    runs: dict[str, dict[str, Any]] = {}
     for name, options in values.items():
         if not str(name).replace("-", "").replace("_", "").isalnum():
             raise UsageError(f"{where}: {name!r} becomes a folder; use letters, digits, - and _")
         options = _check_keys(f"{where}: {name}", options or {}, tuple(known))
-        checked = {key: known[key].checked(value, f"{where}: {name}: {key}") for key, value in options.items()}
-        if model is not None and (replaced or "model" not in checked):
-            checked["model"] = known["model"].checked(model, f"{where}: model")
-        if "model" in missing_settings(RunConfig, checked):
-            raise UsageError(f"{where}: {name}: no model, neither here nor for all runs")
-        runs[str(name)] = checked
+        for run, of_run in _by_template(str(name), options).items():
+            checked = {key: known[key].checked(value, f"{where}: {name}: {key}") for key, value in of_run.items()}
+            if model is not None and (replaced or "model" not in checked):
+                checked["model"] = known["model"].checked(model, f"{where}: model")
+            if "model" in missing_settings(RunConfig, checked):
+                raise UsageError(f"{where}: {name}: no model, neither here nor for all runs")
+            if run in runs:
+                raise UsageError(f"{where}: {run} is also what a prompt template of another run is called")
+            runs[run] = checked
     return runs
+
+
+def _by_template(name: str, options: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A run as it is, or for a list of prompt templates a run for each, ``NAME-template-1`` and so on."""
+    templates = options.get("prompt_template")
+    if not isinstance(templates, list) or not templates:
+        return {name: options}
+    return {
+        f"{name}-{FOLDER.format(number=number)}": {**options, "prompt_template": text}
+        for number, text in enumerate(templates, start=1)
+    }
 
 
 def _combination(where: str, values: object, runs: int) -> CombineSettings | None:

@@ -9,6 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.dataset.output import OutputDirectory
 from pipeline.errors import UsageError
 
+TWO_TEMPLATES = ["--prompt-template", "Please segment {expression}.", "--prompt-template", "Where is {expression}?"]
 LINE = '{"video_id": "a", "video": "a.mp4", "expression_id": "0", "expression": "x"}\n'
 
 
@@ -36,6 +37,8 @@ def annotate(job_here, tmp_path: Path):
         "output: 2026-01-01",
         "model: 1.5",
         "prompt_template: 7",
+        "prompt_template: []",
+        "prompt_template: [7]",
         "limit: .inf",
         "limit: 0",
         "num_keyframes: 5.0",
@@ -111,6 +114,12 @@ def test_the_command_line_wins_over_the_file(annotate) -> None:
             "the first ones are not",
         ),
         (["--model"], "--model"),
+        (["--model", "m", "--output", "o", "--manifest", "m", *TWO_TEMPLATES[:2], *TWO_TEMPLATES[:2]], "given twice"),
+        (["--model", "m", "--output", "o", "--manifest", "m", *TWO_TEMPLATES, "--masks", "d"], "no language model"),
+        (
+            ["--model", "m", "--output", "o", "--manifest", "m", *TWO_TEMPLATES, "--prompt-template", "Segment it."],
+            "{expression} exactly once, got 'Segment it.'",
+        ),
     ],
 )
 def test_wrong_options_are_one_line_with_code_2(arguments, says, job_here) -> None:

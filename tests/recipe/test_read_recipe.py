@@ -43,6 +43,20 @@ def test_a_recipe_says_what_each_run_is(tmp_path) -> None:
     assert (recipe.combine.mode, recipe.weights, recipe.threshold) == ("best", {"k1": 2.0}, "choose")
 
 
+def test_a_list_of_prompt_templates_is_a_run_for_each(tmp_path) -> None:
+    templates = "num_keyframes: 5, prompt_template: ['Segment {expression}.', 'Where is {expression}?']"
+    weights = "weights: {k5-template-2: 3}"
+    (tmp_path / "r.yaml").write_text(GOOD.replace("num_keyframes: 5", templates).replace("weights: {k1: 2}", weights))
+    recipe = read_recipe(str(tmp_path / "r.yaml"))
+    assert list(recipe.runs) == ["k5-template-1", "k5-template-2", "k1"]
+    assert recipe.runs["k5-template-2"] == {
+        "num_keyframes": 5,
+        "prompt_template": "Where is {expression}?",
+        "model": "nano",
+    }
+    assert recipe.weights == {"k5-template-2": 3.0}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
@@ -59,6 +73,13 @@ def test_a_recipe_says_what_each_run_is(tmp_path) -> None:
         (", ground_truth: a", "", "needs ground_truth"),
         ("format: mevis-v2", "", "submit needs a format"),
         ("manifest: b/meta.json", "manifests: b", "submit: manifests not known"),
+        ("num_keyframes: 5", "prompt_template: [a, b]", "{expression} exactly once, got 'a'"),
+        ("num_keyframes: 5", "prompt_template: []", "k5: prompt_template is []"),
+        (
+            "{k5: {num_keyframes: 5}",
+            "{k5-template-1: {}, k5: {prompt_template: ['{expression}']}",
+            "k5-template-1 is also",
+        ),
         ("num_keyframes: 5", "keyframes: first, keyframe_seed: 1", "the first ones are not"),
     ],
 )

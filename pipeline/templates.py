@@ -1,0 +1,57 @@
+"""One command with several prompt templates: a run for each, into a dataset of its own."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from pipeline.config import RunConfig, RunSettings
+from pipeline.dataset.layout import RUN_FILE
+from pipeline.errors import UsageError
+from pipeline.storage import exists, join, scrub
+
+FOLDER = "template-{number}"
+"""Of a template's dataset below ``--output``; numbered from 1, in the order of the command line."""
+
+
+def configs_of_templates(settings: RunSettings, templates: Sequence[str]) -> list[RunConfig]:
+    """The runs of a command, one for each template.
+
+    Args:
+        settings: What the runs have in common.
+        templates: One, whose dataset is ``settings.output`` itself; or several, each with a folder in it.
+
+    Raises:
+        UsageError: A template does not hold ``{expression}`` exactly once, one is given twice, none is given, or there
+            are several although no language model is asked.
+    """
+    common = {field.name: getattr(settings, field.name) for field in fields(RunSettings)}
+    if len(templates) == 1:
+        return [RunConfig(prompt_template=templates[0], **common)]
+    if not templates:
+        raise UsageError("prompt_template is an empty list; leave it out or name a template")
+    if settings.masks is not None:
+        raise UsageError("masks and several prompt templates exclude each other: no language model is asked")
+    twice = next((text for number, text in enumerate(templates) if text in templates[:number]), None)
+    if twice is not None:
+        raise UsageError(f"prompt_template {twice!r} is given twice; the same answers would be computed again")
+    folders = [join(settings.output, FOLDER.format(number=number)) for number in range(1, len(templates) + 1)]
+    return [
+        RunConfig(prompt_template=text, **{**common, "output": folder})
+        for text, folder in zip(templates, folders, strict=True)
+    ]
+
+
+def check_output_of_templates(output: str, number_of_templates: int) -> None:
+    """Refuse to put datasets of several templates into the dataset of one, and the reverse.
+
+    Raises:
+        UsageError: ``output`` is of the other kind.
+        StorageError: It cannot be looked at.
+    """
+    first = join(output, FOLDER.format(number=1))
+    if number_of_templates > 1 and exists(join(output, RUN_FILE)):
+        raise UsageError(f"{scrub(output)}: is a dataset of one prompt template; name a new --output for several")
+    if number_of_templates == 1 and exists(join(first, RUN_FILE)):
+        raise UsageError(
+            f"{scrub(output)}: holds the datasets of several prompt templates; name one of them, as {scrub(first)}, or "
+            "a new --output"
+        )

@@ -1,12 +1,13 @@
-"""One command with several prompt templates: a run for each, into a dataset of its own."""
+"""One command with several prompt templates: a run for each, into a dataset of its own.
+
+Light to import, since it checks options: what reaches a storage is imported where it is needed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields
 
 from pipeline.config import RunConfig, RunSettings
-from pipeline.dataset.layout import RUN_FILE
 from pipeline.errors import UsageError
-from pipeline.storage import exists, join, scrub
 
 FOLDER = "template-{number}"
 """Of a template's dataset below ``--output``; numbered from 1, in the order of the command line."""
@@ -33,6 +34,8 @@ def configs_of_templates(settings: RunSettings, templates: Sequence[str]) -> lis
     twice = next((text for number, text in enumerate(templates) if text in templates[:number]), None)
     if twice is not None:
         raise UsageError(f"prompt_template {twice!r} is given twice; the same answers would be computed again")
+    from pipeline.storage import join
+
     folders = [join(settings.output, FOLDER.format(number=number)) for number in range(1, len(templates) + 1)]
     return [
         RunConfig(prompt_template=text, **{**common, "output": folder})
@@ -47,6 +50,9 @@ def check_output_of_templates(output: str, number_of_templates: int) -> None:
         UsageError: ``output`` is of the other kind.
         StorageError: It cannot be looked at.
     """
+    from pipeline.dataset.layout import RUN_FILE
+    from pipeline.storage import exists, join, scrub
+
     first = join(output, FOLDER.format(number=1))
     if number_of_templates > 1 and exists(join(output, RUN_FILE)):
         raise UsageError(f"{scrub(output)}: is a dataset of one prompt template; name a new --output for several")

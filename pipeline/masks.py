@@ -91,6 +91,13 @@ def areas_and_bboxes(rles: Sequence[Rle | None]) -> tuple[list[int], list[list[f
     return areas, boxes
 
 
+def cut_out(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """Left, top and content, bool ``[h, w]``, of the smallest box around a mask, bool ``[H, W]``, that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    top, left = int(rows[0]), int(columns[0])
+    return left, top, mask[top : rows[-1] + 1, left : columns[-1] + 1]
+
+
 def compressed(rle: Any) -> Rle:  # noqa: ANN401 - whatever stood in a file
     """A mask as it stands in JSON files of others, with ``counts`` as a string.
 

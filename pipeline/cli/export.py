@@ -23,6 +23,8 @@ FORMATS = {
     "coco": "one JSON file of per-frame annotations, masks as --rle says",
     "cvat": "CVAT for images 1.1: x.xml, or a folder; import takes it back",
     "label-studio": "Label Studio: x.json, or a folder; a task per expression and frame; import takes it back",
+    "fiftyone": "FiftyOne: a folder for Dataset.from_dir, a sample per frame; import takes it back",
+    "rerun": "Rerun: a folder with a recording per video, for looking at; needs the extra `rerun`",
     "sa2va-finetune": "Sa2VA's fine-tuning data: a folder with annotations.json and images/",
     "webdataset": "tar files of frames and masks for training, in a folder",
     "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
@@ -68,8 +70,8 @@ class ExportOptions(CheckedSettings):
     """Answer expressions whose verdict (of `sa2va-i verify`) or, without one, presence is below this with nothing; the
     dataset stays as it is."""
     file_names: Annotated[str, Option("PATTERN")] | None = None
-    """For coco, youtube-vis and label-studio: names of pictures, made of {video_id}, {video} and {frame}, for instance
-    {video_id}/{frame}.jpg (default: the pictures that were annotated)."""
+    """For coco, youtube-vis, label-studio and fiftyone: names of pictures, made of {video_id}, {video} and {frame}, for
+    instance {video_id}/{frame}.jpg (default: the pictures that were annotated)."""
     rle: Literal["compressed", "uncompressed", "polygons"] = "compressed"
     """For coco: how masks are written; polygons lose holes."""
     tracker: Annotated[str, Option("NAME")] = "sa2va-i"
@@ -79,7 +81,8 @@ class ExportOptions(CheckedSettings):
     frames_per_video: Annotated[int, at_least(1), Option("N")] | None = None
     """For sa2va-finetune (default: 5) and webdataset (default: all): evenly spread frames to take of a video."""
     with_frames: bool = False
-    """For cvat and label-studio: write the frames beside, as JPEG under images/."""
+    """For cvat, label-studio and fiftyone: write the frames beside, as JPEG under images/; for rerun: into the
+    recordings."""
 
 
 @dataclass(frozen=True, kw_only=True)

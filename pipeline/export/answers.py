@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.cleanup.cleaner import Cleaner
 from pipeline.cleanup.settings import CleanUp
 from pipeline.dataset.reader import MaskDataset
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, VideoError
 from pipeline.evaluation.grouped_rows import Row, expression_tracks, rows_by_video
 from pipeline.evaluation.rejection import Rejection, open_rejection, presence_of
 from pipeline.export.names import NameStyle
@@ -138,6 +138,15 @@ class Answers:
             yield from self._video(video.video_id, video.rows)
         for video_id in waiting:
             yield from self._video(video_id, [])
+
+    def leave_out(self, video: VideoAnswers, error: VideoError) -> None:
+        """Leave out a video whose frames cannot be read; raises ``error`` if nothing may be missing."""
+        if not self._allow_missing:
+            raise error
+        for answer in video.answers:
+            key = (video.video_id, answer.expression.expression_id)
+            self.missing.pop(key, None)
+            self.left_out[key] = f"its frames cannot be read: {error}"
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Height and width per video."""

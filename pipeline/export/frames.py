@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from pipeline.dataset.video_frames import VideoFrames
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, VideoError
+from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.names import NameStyle, escaped, written_video
-from pipeline.storage import atomic_write, join, make_directory, parent
+from pipeline.storage import atomic_write, delete, join, make_directory, parent
 
 IMAGES_FOLDER = "images"
 QUALITY = 95
@@ -45,6 +46,7 @@ class FrameWriter:
     """Writes frames as JPEG files under ``images/`` of an export's folder, each by its :func:`picture_name`.
 
     Args:
+        answers: What is exported; videos that cannot be read are left out of it.
         folder: The export's folder; None where the export is a single file.
         is_wanted: Without it nothing is written.
 
@@ -52,20 +54,39 @@ class FrameWriter:
         UsageError: Pictures are wanted, but the export is a single file.
     """
 
-    def __init__(self, folder: str | None, is_wanted: bool) -> None:
+    def __init__(self, answers: Answers, folder: str | None, is_wanted: bool) -> None:
         if is_wanted and folder is None:
             raise UsageError("--with-frames needs a folder as --output")
+        self._answers = answers
         self._images = join(folder, IMAGES_FOLDER) if is_wanted and folder is not None else None
         self._frames = VideoFrames({})
 
-    def write(self, video_id: str, video: str, frames: Sequence[str], height_width: tuple[int, int]) -> None:
-        """Write some frames of a video. Raises VideoError."""
+    def write(self, video: VideoAnswers, names: Sequence[str] | None = None) -> bool:
+        """Write frames of a video: those of these names, or all.
+
+        Returns:
+            Whether the video can be exported; False where it is left out because its frames cannot be read.
+
+        Raises:
+            VideoError: They cannot be read, and answers may not be missing.
+        """
         if self._images is None:
-            return
-        for name, frame in zip(frames, self._frames.read_at(video, frames, height_width), strict=True):
-            target = join(self._images, picture_name(video_id, name))
-            make_directory(parent(target))
-            atomic_write(target, jpeg(frame))
+            return True
+        names = video.frames if names is None else names
+        written: list[str] = []
+        try:
+            frames = self._frames.read_at(video.video, names, (video.height, video.width))
+            for name, frame in zip(names, frames, strict=True):
+                target = join(self._images, picture_name(video.video_id, name))
+                make_directory(parent(target))
+                atomic_write(target, jpeg(frame))
+                written.append(target)
+        except VideoError as error:
+            for target in written:
+                delete(target)
+            self._answers.leave_out(video, error)
+            return False
+        return True
 
     def __enter__(self) -> Self:
         return self

@@ -30,6 +30,20 @@ class TrackAnnotation:
     expression: str | None = None
     masks: dict[str, Rle] = field(default_factory=dict)
 
+    def call(self, expression: str | None, where: str) -> None:
+        """Take over the expression that one of the track's masks has, if it has one.
+
+        Raises:
+            UsageError: Another of its masks has another one; the message begins with ``where``.
+        """
+        if not expression:
+            return
+        if self.expression not in (None, expression):
+            raise UsageError(
+                f"{where}: one object has two expressions, {self.expression!r} and {expression!r}; make them the same"
+            )
+        self.expression = expression
+
     def add(self, frame: str, rle: Rle) -> None:
         """Add a mask; several of one frame are united."""
         before = self.masks.get(frame)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,15 +117,51 @@ def _pair(records: list) -> tuple[str, np.ndarray, np.ndarray]:
     return record.row.video_id, record.read_frames(), record.decode()
 
 
-@pytest.mark.parametrize("tool", ["cvat", "label-studio"])
+@pytest.mark.parametrize("tool", ["cvat", "label-studio", "fiftyone"])
 def test_annotation_tools_get_the_pictures(source: SimpleNamespace, tmp_path: Path, tool: str) -> None:
     export(source.dataset, source.manifest, tool, str(tmp_path / "task"), with_frames=True)
     for video_id, frames in FRAMES.items():
         for frame in frames:
             with Image.open(tmp_path / "task" / "images" / video_id / f"{frame}.jpg") as picture:
                 assert shows(picture, video_id, frame)
-    with pytest.raises(UsageError, match="needs a folder"):
-        export(source.dataset, source.manifest, tool, str(tmp_path / "x.json") if tool != "cvat" else
-               str(tmp_path / "x.xml"), with_frames=True)  # fmt: skip
+    if tool != "fiftyone":  # always a folder
+        file = tmp_path / ("x.xml" if tool == "cvat" else "x.json")
+        with pytest.raises(UsageError, match="needs a folder"):
+            export(source.dataset, source.manifest, tool, str(file), with_frames=True)
     with pytest.raises(UsageError, match="only the dataset's own masks"):
         export(source.dataset, source.manifest, tool, str(tmp_path / "y"), reject_below=0.5)
+
+
+@pytest.mark.parametrize("name", ["sa2va-finetune", "webdataset", "cvat", "label-studio", "fiftyone"])
+def test_videos_that_cannot_be_read(source: SimpleNamespace, tmp_path: Path, name: str) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(Path(source.manifest).parent / "JPEGImages", pictures)
+    broken = pictures / "v0aa" / f"{FRAMES['v0aa'][-1]}.png"
+    broken.write_bytes(b"no picture")
+    wanted = {"videos": str(pictures), "with_frames": name in ("cvat", "label-studio", "fiftyone")}
+    with pytest.raises(VideoError, match="v0aa"):
+        export(source.dataset, source.manifest, name, str(tmp_path / "refused"), **wanted)
+    result = export(source.dataset, source.manifest, name, str(tmp_path / "new"), allow_missing=True, **wanted)
+    assert {video_id for video_id, _ in result.left_out} == {"v0aa"}
+    assert all("cannot be read" in why and str(broken.name) in why for why in result.left_out.values())
+    assert len(result.left_out) == len(EXPRESSIONS["v0aa"])
+    assert result.missing == {}
+    assert not list((tmp_path / "new").rglob("v0aa/*"))
+    written = b"".join(file.read_bytes() for file in (tmp_path / "new").rglob("*") if file.is_file())
+    assert b"v1bb" in written
+    assert b"v0aa" not in written
+
+
+def test_the_command_says_which_video_was_skipped(source: SimpleNamespace, tmp_path: Path, job_here) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(Path(source.manifest).parent / "JPEGImages", pictures)
+    shutil.rmtree(pictures / "v1bb")
+    arguments = ["--format", "webdataset", "--manifest", source.manifest, "--videos", pictures,
+                 "--predictions", source.dataset, "--output", tmp_path / "shards"]  # fmt: skip
+    code, _, errors = job_here("export")(*arguments)
+    assert (code, "v1bb" in errors) == (3, True)
+    code, said, errors = job_here("export")(*arguments, "--allow-missing")
+    assert code == 1
+    assert f"{len(FRAMES['v0aa'])} samples" in said
+    assert "missing: video 'v1bb' expression '0': its frames cannot be read" in errors
+    assert "1 are left out" in errors

@@ -12,6 +12,7 @@ from pipeline.dataset import MaskDataset, decode_mask, encode_masks
 from pipeline.errors import UsageError
 from pipeline.export import export
 from pipeline.export.brush import brush_mask, brush_runs
+from pipeline.export.fiftyone_masks import detection_mask, picture_mask
 from pipeline.export.formats.cvat import row_runs
 from pipeline.versions import diff, make_version
 from pipeline.versions.annotations import edits_of
@@ -109,9 +110,26 @@ def change_youtube_vis(folder: Path, masks: dict) -> None:
     (folder / "dataset.json").write_text(json.dumps(content))
 
 
+def change_fiftyone(folder: Path, masks: dict) -> None:
+    content = json.loads((folder / "samples.json").read_text())
+    for sample in content["samples"]:
+        sample |= {"_id": {"$oid": "6b067210aad2ef7a8a6e059a"}, "_media_type": "image"}
+        detections = sample["objects"]["detections"]
+        for item in list(detections):
+            key = (sample["video_id"], item["expression_id"], item["object_id"])
+            if key == REMOVED:
+                detections.remove(item)
+            elif key == RENAMED:
+                item["label"] = "another <thing>"
+            elif key == MOVED:
+                item |= detection_mask(moved(masks[key][sample["frame"]]))
+    (folder / "samples.json").write_text(json.dumps(content))
+
+
 CHANGES: dict[str, Callable[[Path, dict], None]] = {
     "cvat": change_cvat,
     "label-studio": change_label_studio,
+    "fiftyone": change_fiftyone,
     "coco": change_coco,
     "youtube-vis": change_youtube_vis,
 }
@@ -207,3 +225,63 @@ def test_brush_streams_decode_to_the_same_mask(shape: tuple[int, int]) -> None:
         assert (brush_mask(brush_runs(mask), *shape) == mask).all()
     with pytest.raises(ValueError, match="values"):
         brush_mask(brush_runs(np.ones(shape, bool)), shape[0] + 1, shape[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (24, 32), (5, 7), (1080, 1)], ids=str)
+def test_masks_in_boxes_decode_to_the_same_mask(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    hole = np.ones(shape, bool)
+    hole[shape[0] // 2, shape[1] // 2] = shape == (1, 1)
+    for mask in (np.ones(shape, bool), hole, rng.random(shape) > 0.5, np.eye(*shape, dtype=bool)):
+        if mask.any():
+            assert (picture_mask(*detection_mask(mask).values(), *shape) == mask).all()
+
+
+def test_a_detection_that_fiftyone_stretches_onto_its_box() -> None:
+    mask = detection_mask(np.array([[0, 0, 1], [1, 1, 0]], bool))["mask"]
+    stretched = picture_mask([0.0, 0.0, 0.5, 0.5], mask, 8, 12)
+    expected = np.zeros((8, 12), bool)
+    expected[:4, :6] = np.kron([[0, 0, 1], [1, 1, 0]], np.ones((2, 2)))
+    assert (stretched == expected).all()
+
+
+def test_detections_drawn_anew_in_fiftyone(dataset: tuple[str, str], tmp_path: Path) -> None:
+    url, manifest = dataset
+    export(url, manifest, "fiftyone", str(tmp_path / "x"))
+    file = tmp_path / "x" / "samples.json"
+    content = json.loads(file.read_text())
+    mask = np.zeros((12, 17), bool)
+    mask[3:5, 2:6] = True
+    for sample in content["samples"]:
+        if sample["video_id"] == "v1" and sample["frame"] in ("00001", "00002"):
+            drawn = {"_cls": "Detection", "label": "a bird", **detection_mask(mask)}
+            sample["objects"]["detections"].append(drawn)
+    file.write_text(json.dumps(content))
+    make_version(url, edits_of(url, READERS["fiftyone"].read(str(file)), tool="fiftyone"), str(tmp_path / "new"))
+    found = diff(url, str(tmp_path / "new"))
+    assert (found.added, found.changed, found.dropped) == ([("v1", "a bird (0)", 0)], [], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda sample: sample.pop("video_id"), "has no video_id"),
+        (lambda sample: sample.pop("objects"), "has no field 'objects'"),
+        (lambda sample: sample.update(metadata=None), "do not say the size"),
+        (lambda sample: sample["objects"]["detections"][0].update(mask=None), "not with paths"),
+        (lambda sample: sample["objects"]["detections"][0].update(bounding_box=[0.5, 0, 0.6, 1]), "leaves the picture"),
+        (lambda sample: sample["objects"]["detections"][0]["mask"]["$binary"].update(base64="eJw="), "does not unpack"),
+        (lambda sample: sample["objects"]["detections"][0].update(object_id="0"), "object_id is '0'"),
+        (lambda sample: sample["objects"]["detections"][0].update(label="other"), "two expressions"),
+    ],
+    ids=str,
+)
+def test_files_that_are_not_fiftyones(dataset: tuple[str, str], tmp_path: Path, change: Callable, says: str) -> None:
+    export(*dataset, "fiftyone", str(tmp_path / "x"))
+    file = tmp_path / "x" / "samples.json"
+    content = json.loads(file.read_text())
+    shown = [sample for sample in content["samples"] if sample["objects"]["detections"]]
+    change(shown[0])
+    file.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=says):
+        READERS["fiftyone"].read(str(file))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.file_names import FileNames
+from pipeline.export.frames import IMAGES_FOLDER, picture_name
 from pipeline.export.names import NameStyle, written_name, written_video
 from pipeline.export.pictures import mask_png
 from pipeline.export.sinks import Sink, open_sink
@@ -61,6 +62,13 @@ class Format:
     """It can hold a few frames of each video."""
     rle: tuple[str, ...] = field(default=("compressed",))
     """Values of ``--rle`` that it can write."""
+
+
+def picture_links(video: VideoAnswers, options: WriteOptions) -> list[str]:
+    """Where an annotation tool finds the picture of every frame: beside the export, or where ``--file-names`` says."""
+    if options.with_frames and not options.file_names.has_pattern:
+        return [f"{IMAGES_FOLDER}/{picture_name(video.video_id, frame)}" for frame in video.frames]
+    return options.file_names.of(video.video_id, video.video, video.frames)
 
 
 def video_expression_frame(video_id: str, expression_id: str, frame: str) -> str:

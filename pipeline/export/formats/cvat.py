@@ -17,7 +17,7 @@ from pipeline.export.formats.common import Format, WriteOptions
 from pipeline.export.frames import FrameWriter, picture_name
 from pipeline.export.names import NameStyle, escaped
 from pipeline.export.sinks import finished_file
-from pipeline.masks import decode_mask
+from pipeline.masks import cut_out, decode_mask
 from pipeline.schema import Rle
 from pipeline.storage import join
 
@@ -33,13 +33,13 @@ def write(answers: Answers, output: str, options: WriteOptions) -> int:
     with (
         finished_file(location) as path,
         path.open("w", encoding="utf-8", newline="\n") as file,
-        FrameWriter(None if is_file else output, options.with_frames) as pictures,
+        FrameWriter(answers, None if is_file else output, options.with_frames) as pictures,
     ):
         file.write(_HEAD)
         writer = _Writer(file)
         for video in answers.videos():
-            writer.add(video)
-            pictures.write(video.video_id, video.video, video.frames, (video.height, video.width))
+            if pictures.write(video):
+                writer.add(video)
         file.write("</annotations>\n")
     return writer.masks
 
@@ -76,20 +76,13 @@ class _Writer:
 
 def _shape(rle: Rle, group: int) -> str:
     """A mask's attributes in XML."""
-    left, top, inside = _cut_out(decode_mask(rle))
+    left, top, inside = cut_out(decode_mask(rle))
     height, width = inside.shape
     runs = ", ".join(map(str, row_runs(inside)))
     return (
         f'label="{LABEL}" source="file" occluded="0" rle="{runs}" left="{left}" top="{top}" width="{width}" '
         f'height="{height}" z_order="0" group_id="{group}"'
     )
-
-
-def _cut_out(mask: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Left, top and content, bool ``[h, w]``, of the box around a mask."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    top, left = int(rows[0]), int(columns[0])
-    return left, top, mask[top : rows[-1] + 1, left : columns[-1] + 1]
 
 
 def row_runs(mask: np.ndarray) -> list[int]:

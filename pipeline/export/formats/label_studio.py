@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.export.answers import Answer, Answers, VideoAnswers
 from pipeline.export.brush import brush_runs
-from pipeline.export.formats.common import Format, WriteOptions
-from pipeline.export.frames import IMAGES_FOLDER, FrameWriter, picture_name
+from pipeline.export.formats.common import Format, WriteOptions, picture_links
+from pipeline.export.frames import FrameWriter
 from pipeline.export.json_arrays import JsonArrays, json_arrays
 from pipeline.export.names import NameStyle
 from pipeline.masks import decode_mask
@@ -33,14 +33,15 @@ def write(answers: Answers, output: str, options: WriteOptions) -> int:
     most_objects = 1
     with (
         json_arrays(location, ("tasks",), None) as arrays,
-        FrameWriter(None if is_file else output, options.with_frames) as pictures,
+        FrameWriter(answers, None if is_file else output, options.with_frames) as pictures,
     ):
         for video in answers.videos():
-            links = _links(video, options)
+            if not pictures.write(video):
+                continue
+            links = picture_links(video, options)
             for answer in video.answers:
                 _add(video, answer, links, arrays)
                 most_objects = max(most_objects, *(track.object_id + 1 for track in answer.tracks), 1)
-            pictures.write(video.video_id, video.video, video.frames, (video.height, video.width))
         count = arrays.counts["tasks"]
     config = output[: -len(".json")] + ".config.xml" if is_file else join(output, "config.xml")
     atomic_write(config, label_config(most_objects).encode())
@@ -57,12 +58,6 @@ def label_config(objects: int) -> str:
         f'<View><Header value="$expression"/><Image name="{IMAGE}" value="${IMAGE}"/>'
         f'<BrushLabels name="{CONTROL}" toName="{IMAGE}">{labels}</BrushLabels></View>\n'
     )
-
-
-def _links(video: VideoAnswers, options: WriteOptions) -> list[str]:
-    if options.with_frames and not options.file_names.has_pattern:
-        return [f"{IMAGES_FOLDER}/{picture_name(video.video_id, frame)}" for frame in video.frames]
-    return options.file_names.of(video.video_id, video.video, video.frames)
 
 
 def _add(video: VideoAnswers, answer: Answer, links: list[str], arrays: JsonArrays) -> None:

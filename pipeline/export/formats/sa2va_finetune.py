@@ -22,18 +22,15 @@ def write(answers: Answers, output: str, options: WriteOptions) -> int:
     pairs = 0
     with (
         json_arrays(join(output, "annotations.json"), ("pictures",), None) as arrays,
-        FrameWriter(output, is_wanted=True) as pictures,
+        FrameWriter(answers, output, is_wanted=True) as pictures,
     ):
         for video in answers.videos():
-            shown = []
-            for index in evenly_spread(video.frames, count):
-                record = _record(video, index)
-                if record["text"]:
+            records = {video.frames[index]: _record(video, index) for index in evenly_spread(video.frames, count)}
+            shown = {frame: record for frame, record in records.items() if record["text"]}
+            if shown and pictures.write(video, list(shown)):
+                for record in shown.values():
                     arrays.add("pictures", record)
-                    shown.append(video.frames[index])
                     pairs += len(record["text"])
-            if shown:
-                pictures.write(video.video_id, video.video, shown, (video.height, video.width))
     return pairs
 
 

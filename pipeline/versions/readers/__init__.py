@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations
-from pipeline.versions.readers import coco, cvat, label_studio, youtube_vis
+from pipeline.versions.readers import coco, cvat, fiftyone, label_studio, youtube_vis
 
 __all__ = ["READERS", "Reader", "reader_of"]
 
@@ -28,6 +28,7 @@ READERS = {
     for name, module in {
         "cvat": cvat,
         "label-studio": label_studio,
+        "fiftyone": fiftyone,
         "coco": coco,
         "youtube-vis": youtube_vis,
     }.items()

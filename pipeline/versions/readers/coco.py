@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations, VideoAnnotation
-from pipeline.versions.readers.files import lists_of, mask_field, object_field, text_field
+from pipeline.versions.readers.files import lists_of, mask_field, object_field, optional_text, text_field
 
 DEFAULT_FILE = "annotations.json"
 
@@ -32,6 +32,6 @@ def read(location: str) -> Annotations:
             raise UsageError(f"{where}: there is no image {record.get('image_id')!r}")
         video, frame, height, width = place
         track = video.track(expression_id, object_field(record, where))
-        track.expression = record.get("expression") or track.expression
+        track.call(optional_text(record, "expression", where), where)
         track.add(frame, mask_field(record.get("segmentation"), height, width, where))
     return annotations

@@ -63,21 +63,13 @@ def _add_mask(video: VideoAnnotation, frame: str, mask: ET.Element, rle: Rle | N
         if not text:
             raise UsageError(f"{where}: a mask has neither expression_id nor expression; give it the text of one")
         track = video.track(f"{text} ({mask.get('group_id') or 0})", None)
-        track.expression = text
     else:
         if object_id and not object_id.isdecimal():
             raise UsageError(f"{where}: object_id is {object_id!r}; it must be a whole number")
         track = video.track(unquote(expression_id), int(object_id) if object_id else None)
-        track.expression = _agreed(track.expression, text, where)
+    track.call(text, where)
     if rle is not None:
         track.add(frame, rle)
-
-
-def _agreed(before: str | None, text: str, where: str) -> str | None:
-    """The text of a track; where someone changed it on some of its masks only, the file contradicts itself."""
-    if not text or before in (None, text):
-        return text or before
-    raise UsageError(f"{where}: one object has two expressions, {before!r} and {text!r}; make them the same")
 
 
 def _mask(mask: ET.Element, height: int, width: int, where: str) -> Rle | None:

@@ -47,6 +47,11 @@ def text_field(record: Any, key: str, where: str) -> str:  # noqa: ANN401 - what
     return value
 
 
+def optional_text(record: Any, key: str, where: str) -> str | None:  # noqa: ANN401
+    """A text of a JSON object; None where there is none. Raises UsageError."""
+    return None if record.get(key) is None else text_field(record, key, where)
+
+
 def object_field(record: Any, where: str) -> int | None:  # noqa: ANN401
     """The object id of a JSON object; None where there is none. Raises UsageError."""
     value = record.get("object_id") if isinstance(record, dict) else None

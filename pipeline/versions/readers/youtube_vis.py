@@ -8,7 +8,7 @@ import posixpath
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations, VideoAnnotation
-from pipeline.versions.readers.files import lists_of, mask_field, object_field, text_field
+from pipeline.versions.readers.files import lists_of, mask_field, object_field, optional_text, text_field
 
 DEFAULT_FILE = "dataset.json"
 
@@ -34,7 +34,7 @@ def read(location: str) -> Annotations:
         if not isinstance(masks, list) or len(masks) != len(frames):
             raise UsageError(f"{where}: expected one mask or null for each of {len(frames)} frames")
         track = annotation.track(expression_id, object_field(record, where))
-        track.expression = record.get("expression") or track.expression
+        track.call(optional_text(record, "expression", where), where)
         for frame, rle in zip(frames, masks, strict=True):
             if rle is not None:
                 track.add(frame, mask_field(rle, height, width, where))

@@ -3,13 +3,8 @@
 from collections.abc import Sequence
 
 from pipeline.model.grounder import Grounder, Grounding
-from pipeline.model.procedure import Procedure
+from pipeline.model.procedure import Procedure, keyframes_of
 from pipeline.video.frames import FrameSource
-
-
-def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[int]:
-    """Distinct keyframe indices of a video, ascending."""
-    return sorted(set(procedure.sample(len(source), count)))
 
 
 def ground_video(

@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.model.score import TrackEvidence
-from pipeline.model.segment import Track
+
+if TYPE_CHECKING:
+    from pipeline.model.score import TrackEvidence
+    from pipeline.model.segment import Track
 
 CALIBRATION_FILE = "presence.json"
 """Beside a checkpoint's config.json: weights that were fitted for it."""
@@ -59,7 +61,7 @@ class Calibration:
         odds = self.bias + sum(getattr(self, name) * value for name, value in vars(evidence).items())
         return 1 / (1 + math.exp(-odds))
 
-    def of_tracks(self, yes_probability: float | None, tracks: Sequence[Track]) -> float:
+    def of_tracks(self, yes_probability: float | None, tracks: Sequence["Track"]) -> float:
         """The probability for one expression, from the answer to the question and the objects of its reply."""
         return self.probability(presence_evidence(yes_probability, [track.evidence for track in tracks]))
 
@@ -89,7 +91,7 @@ class Calibration:
         return cls.from_json(file.read_text(encoding="utf-8"), origin=str(file)) if file.is_file() else cls()
 
 
-def presence_evidence(yes_probability: float | None, tracks: Sequence[TrackEvidence | None]) -> PresenceEvidence:
+def presence_evidence(yes_probability: float | None, tracks: "Sequence[TrackEvidence | None]") -> PresenceEvidence:
     """Evidence for one expression.
 
     Args:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.errors import UsageError
+from pipeline.video.frames import FrameSource
 from pipeline.video.keyframes import KeyframeChoice, first_keyframes, moved_keyframes, uniform_keyframes
 
 MAX_OBJECTS_PER_EXPRESSION = 20
@@ -59,3 +60,8 @@ def procedure_named(name: str) -> Procedure:
     if name not in PROCEDURES:
         raise UsageError(f"procedure {name!r} is not known (known: {', '.join(PROCEDURES)})")
     return PROCEDURES[name]
+
+
+def keyframes_of(source: FrameSource, procedure: Procedure, count: int) -> list[int]:
+    """Distinct keyframe indices of a video, ascending."""
+    return sorted(set(procedure.sample(len(source), count)))

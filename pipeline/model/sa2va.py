@@ -10,14 +10,13 @@ from huggingface_hub.errors import StrictDataclassError
 from pipeline.errors import CheckpointError
 from pipeline.model.checkpoint.locate import fetch_model, pin_model
 from pipeline.model.checkpoint.names import SAM2_PREFIX, grounder_mappings, segmenter_mappings
-from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed, check_fits
+from pipeline.model.checkpoint.open import open_checkpoint
+from pipeline.model.checkpoint.weights import check_fits
 from pipeline.model.device import resolve_device, resolve_dtype
-from pipeline.model.families import read_config
-from pipeline.model.families.base import ModelConfig
-from pipeline.model.ground import ground_video, keyframes_of
+from pipeline.model.ground import ground_video
 from pipeline.model.grounder import Grounder
 from pipeline.model.presence import Calibration
-from pipeline.model.procedure import Procedure, procedure_named
+from pipeline.model.procedure import Procedure, keyframes_of, procedure_named
 from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION
 from pipeline.model.rows import mask_rows
 from pipeline.model.sam2.propagation import check_procedure
@@ -210,14 +209,6 @@ class Sa2VA:
             )
             for expression, grounding, expression_tracks in zip(expressions, groundings, tracks, strict=True)
         )
-
-
-def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
-    """Read a checkpoint's config and file index, and refuse it if any of its tensors has no place in the model."""
-    config = read_config(directory)
-    files = CheckpointFiles(directory)
-    check_all_consumed(files, grounder_mappings(files.file_of, config), segmenter_mappings(files.file_of))
-    return files, config
 
 
 def check_checkpoint(directory: Path, procedure: Procedure | None = None) -> None:

@@ -7,8 +7,7 @@ import numpy as np
 
 from pipeline.masks import areas_and_bboxes, encode_masks
 from pipeline.model.background import Background
-from pipeline.model.ground import keyframes_of
-from pipeline.model.procedure import Procedure
+from pipeline.model.procedure import Procedure, keyframes_of
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import MaskChunk, MaskStream, SegmentOptions
 from pipeline.model.score import TrackEvidence, gather_evidence, track_score

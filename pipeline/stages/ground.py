@@ -6,10 +6,10 @@ from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Row, Stage
 from pipeline.manifest.checks import expression_problem
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.device import resolve_dtype
 from pipeline.model.ground import ground_video
 from pipeline.model.grounder import Grounder, Grounding
-from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.spread import load_spread
 from pipeline.schema import VideoTask
 from pipeline.stages.rows import GROUNDED_SCHEMA, TASK_SCHEMA, GroundedVideo, grounded_row, task_of

@@ -10,11 +10,11 @@ from pipeline.dataset.tables import row_table
 from pipeline.engine.model_files import model_on_this_node
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Row, Stage
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.device import resolve_dtype
-from pipeline.model.ground import keyframes_of
 from pipeline.model.presence import Calibration
+from pipeline.model.procedure import keyframes_of
 from pipeline.model.rows import mask_rows
-from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.sam2.propagation import check_procedure
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions

@@ -14,7 +14,7 @@ def uniform_keyframes(num_frames: int, count: int) -> list[int]:
 
     The real-valued positions are truncated, not rounded. A video shorter than ``count`` gives duplicates (3 frames,
     5 keyframes: ``[0, 0, 1, 1, 2]``), as in the list of sampled frames that the published code reports. They change no
-    mask, since the same frame gives the same result: :func:`pipeline.model.ground.keyframes_of` drops them.
+    mask, since the same frame gives the same result: :func:`pipeline.model.procedure.keyframes_of` drops them.
 
     Args:
         num_frames: Frames of the video, at least 1.

@@ -96,8 +96,7 @@ def count_tokens(directory: Path, source: "FrameSource", num_keyframes: int) -> 
         num_keyframes: Frames the language model sees.
     """
     from pipeline.model.families import read_config
-    from pipeline.model.ground import keyframes_of
-    from pipeline.model.procedure import procedure_named
+    from pipeline.model.procedure import keyframes_of, procedure_named
     from pipeline.model.prompt import DEFAULT_PROMPT, PRESENCE_QUESTION
 
     config: ModelConfig = read_config(directory)

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.masks import encode_masks
-from pipeline.model.ground import keyframes_of
-from pipeline.model.procedure import procedure_named
+from pipeline.model.procedure import keyframes_of, procedure_named
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.sam2.frame import FrameFeatures
 from pipeline.model.sam2.propagation import FrameMasks

@@ -10,11 +10,11 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError, UsageError
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.families import config_of
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.families.internvl import tile_pictures
 from pipeline.model.grounder import Grounder
-from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.spread import _place_of, connect_layers, load_spread, place_layers
 
 KEYS = Path(__file__).parent.parent / "golden" / "keys"

@@ -11,8 +11,8 @@ import torch
 
 from pipeline.config import RunConfig
 from pipeline.errors import CheckpointError
-from pipeline.model.ground import ground_video, keyframes_of
-from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
+from pipeline.model.ground import ground_video
+from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure, keyframes_of
 from pipeline.model.sa2va import Sa2VA, check_checkpoint
 from pipeline.model.sam2.stream import MaskStream
 from pipeline.video.source import open_video

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import CheckpointError
-from pipeline.model.families import read_config
 from pipeline.storage import scrub
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,9 @@ def _marker(source: str, revision: str) -> Path:
 
 
 def _fetch(folder: Path, marker: Path, fetch: Callable[[Path], Path]) -> Path:
-    from pipeline.model.checkpoint.weights import CheckpointFiles  # brings torch along, which only a fetch needs
+    # These bring torch along, which only a fetch needs.
+    from pipeline.model.checkpoint.weights import CheckpointFiles
+    from pipeline.model.families import read_config
 
     directory = fetch(folder)
     read_config(directory)

@@ -2,23 +2,28 @@
 
 A family is a subclass of :class:`ModelFamily` in a file of its own, listed in :data:`pipeline.model.families.FAMILIES`.
 What all families share (SAM 2, the projection of ``[SEG]`` states, greedy replies) asks the family and names none.
+
+Most programs only read a config. A family therefore imports the networks of ``transformers`` (2 s of CPU) in
+:meth:`ModelFamily.build_tower` and :meth:`ModelFamily.build_language_model`, and nowhere else.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from pipeline.model.config import GroundingConfig
 from pipeline.model.families.mapping import TensorMapping
 from pipeline.model.prompt import PromptBuilder
 from pipeline.model.tokenizer import Tokenizer
 from pipeline.video.frames import FrameSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +128,7 @@ class ModelFamily(ABC):
         """The tower, without weights."""
 
     @abstractmethod
-    def build_language_model(self, config: Any) -> PreTrainedModel:  # noqa: ANN401
+    def build_language_model(self, config: Any) -> "PreTrainedModel":  # noqa: ANN401
         """The language model without weights: ``.model``, ``.lm_head`` and ``.config`` as ``transformers`` has them."""
 
     @abstractmethod

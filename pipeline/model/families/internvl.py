@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import GroundingConfig
@@ -15,10 +14,14 @@ from pipeline.model.families import internvl_names
 from pipeline.model.families.base import ModelConfig, ModelFamily, Pictures
 from pipeline.model.families.internvl_prompt import TEMPLATES, InternVLPrompts
 from pipeline.model.families.internvl_tiles import image_tiles
-from pipeline.model.families.internvl_vision import InternVLTower
 from pipeline.model.families.mapping import TensorMapping
 from pipeline.model.tokenizer import ByteLevelTokenizer, SentencePieceTokenizer, Tokenizer, open_tokenizer
 from pipeline.video.frames import FrameSource
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, PreTrainedModel
+
+    from pipeline.model.families.internvl_vision import InternVLTower
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"  # noqa: S105 - a word of the vocabulary
 CONTROL_TOKENS = ("<img>", "</img>", IMAGE_TOKEN, "[SEG]")
@@ -97,12 +100,16 @@ class InternVL(ModelFamily):
             grounding=GroundingConfig.from_dict(values.get("grounding_config") or {}),
         )
 
-    def build_tower(self, config: InternVLConfig) -> InternVLTower:
+    def build_tower(self, config: InternVLConfig) -> "InternVLTower":
         """See :class:`ModelFamily`."""
+        from pipeline.model.families.internvl_vision import InternVLTower
+
         return InternVLTower(config)
 
-    def build_language_model(self, config: InternVLConfig) -> PreTrainedModel:
+    def build_language_model(self, config: InternVLConfig) -> "PreTrainedModel":
         """See :class:`ModelFamily`."""
+        from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
         values = config.language
         if values["model_type"] == "internlm2":
             return _with_sdpa(LlamaForCausalLM, _internlm2_as_llama(values))
@@ -143,13 +150,15 @@ def tile_pictures(tiles: np.ndarray, config: InternVLConfig, *, one_image: bool 
     return Pictures(pixels=torch.from_numpy(tiles), tokens=tuple(config.tokens_per_tile * count for count in blocks))
 
 
-def _with_sdpa(model_class: type[PreTrainedModel], config: Any) -> PreTrainedModel:  # noqa: ANN401
+def _with_sdpa(model_class: "type[PreTrainedModel]", config: Any) -> "PreTrainedModel":  # noqa: ANN401
     config._attn_implementation = "sdpa"
     return model_class(config)
 
 
-def _internlm2_as_llama(values: Mapping[str, Any]) -> LlamaConfig:
+def _internlm2_as_llama(values: Mapping[str, Any]) -> "LlamaConfig":
     """InternLM2 is Llama with fused projections (see ``internvl_names``) and dynamic NTK rope."""
+    from transformers import LlamaConfig
+
     scaling = values.get("rope_scaling")
     rope = {"rope_type": "default", "rope_theta": float(values["rope_theta"])}
     if scaling:

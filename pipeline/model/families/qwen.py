@@ -5,28 +5,24 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLTextConfig, Qwen2_5_VLVisionConfig
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-    Qwen2_5_VisionTransformerPretrainedModel,
-    Qwen2_5_VLTextModel,
-)
-from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, Qwen3VLVisionModel
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import GroundingConfig
 from pipeline.model.families.base import ImageTokens, ModelConfig, ModelFamily, Pictures
 from pipeline.model.families.mapping import TensorMapping, rename, renamed_back
-from pipeline.model.families.qwen_modules import LanguageModel, QwenTower
 from pipeline.model.families.qwen_pixels import patches_of
 from pipeline.model.families.qwen_prompt import IMAGE_TOKEN, QwenPrompts
 from pipeline.model.tokenizer import SEG_TOKEN, ByteLevelTokenizer, Tokenizer, open_tokenizer
 from pipeline.video.frames import FrameSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from pipeline.model.families.qwen_modules import QwenTower
 
 CONTROL_TOKENS = ("<|vision_start|>", "<|vision_end|>", IMAGE_TOKEN, SEG_TOKEN)
 PREPROCESSOR_FILE = "preprocessor_config.json"
@@ -48,7 +44,7 @@ _NOT_ARCHITECTURE = frozenset(
         *("use_cache", "return_dict", "output_attentions", "output_hidden_states", "model_type"),
     }
 )
-"""Entries of a published part that say how some program ran it, not what it computes."""
+"""What a published part says of the program that ran it, not of what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +126,10 @@ class QwenVL(ModelFamily):
             raise CheckpointError(f"{path}: image_mean, image_std and rescale_factor do not describe RGB frames")
         return replace(config, pixel_mean=mean, pixel_std=std, rescale_factor=rescale)
 
-    def build_tower(self, config: QwenConfig) -> QwenTower:
+    def build_tower(self, config: QwenConfig) -> "QwenTower":
         """See :class:`ModelFamily`."""
+        from pipeline.model.families.qwen_modules import QwenTower
+
         _, _, tower, settings = self._parts(config)
         return QwenTower(
             tower(settings),
@@ -142,12 +140,14 @@ class QwenVL(ModelFamily):
             rescale=config.rescale_factor,
         )
 
-    def build_language_model(self, config: QwenConfig) -> PreTrainedModel:
+    def build_language_model(self, config: QwenConfig) -> "PreTrainedModel":
         """See :class:`ModelFamily`."""
+        from pipeline.model.families.qwen_modules import LanguageModel
+
         decoder, settings, _, _ = self._parts(config)
         return LanguageModel(decoder(settings), settings)
 
-    def _parts(self, config: QwenConfig) -> tuple[type, PreTrainedConfig, type, PreTrainedConfig]:
+    def _parts(self, config: QwenConfig) -> "tuple[type, PreTrainedConfig, type, PreTrainedConfig]":
         text, vision = (
             {key: value for key, value in part.items() if key not in _NOT_ARCHITECTURE}
             for part in (config.language, config.vision)
@@ -229,6 +229,9 @@ class Qwen3VL(QwenVL):
 
     def build_parts(self, text: dict[str, Any], vision: dict[str, Any]) -> tuple[type, Any, type, Any]:
         """See :class:`QwenVL`."""
+        from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLTextConfig, Qwen3VLVisionConfig
+        from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, Qwen3VLVisionModel
+
         return Qwen3VLTextModel, Qwen3VLTextConfig(**text), Qwen3VLVisionModel, Qwen3VLVisionConfig(**vision)
 
 
@@ -243,5 +246,9 @@ class Qwen25VL(QwenVL):
 
     def build_parts(self, text: dict[str, Any], vision: dict[str, Any]) -> tuple[type, Any, type, Any]:
         """See :class:`QwenVL`."""
-        tower = Qwen2_5_VisionTransformerPretrainedModel
-        return Qwen2_5_VLTextModel, Qwen2_5_VLTextConfig(**text), tower, Qwen2_5_VLVisionConfig(**vision)
+        from transformers.models.qwen2_5_vl import configuration_qwen2_5_vl as settings
+        from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as networks
+
+        tower = networks.Qwen2_5_VisionTransformerPretrainedModel
+        text_config, vision_config = settings.Qwen2_5_VLTextConfig(**text), settings.Qwen2_5_VLVisionConfig(**vision)
+        return networks.Qwen2_5_VLTextModel, text_config, tower, vision_config

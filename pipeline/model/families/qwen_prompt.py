@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from pipeline.errors import CheckpointError
 from pipeline.model.prompt import PromptBuilder
@@ -84,6 +83,8 @@ class QwenPrompts(PromptBuilder):
 
 
 def _render(template: str, messages: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
     rendered: Any = render_jinja_template(
         [messages], chat_template=template, add_generation_prompt=True, **dict(variables)
     )

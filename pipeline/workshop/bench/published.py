@@ -19,10 +19,9 @@ from transformers import DynamicCache
 from pipeline.masks import areas_and_bboxes, encode_masks
 from pipeline.model.families.base import ImageTokens
 from pipeline.model.families.internvl import InternVLConfig, tile_pictures
-from pipeline.model.ground import keyframes_of
 from pipeline.model.grounder import Grounding
 from pipeline.model.language import MAX_REPLY_TOKENS, Reply
-from pipeline.model.procedure import SA2VA_I
+from pipeline.model.procedure import SA2VA_I, keyframes_of
 from pipeline.model.sa2va import ExpressionMasks, Sa2VA
 from pipeline.model.sam2.fast_linear import FastGeluMLP, FastLinear
 from pipeline.model.sam2.frame import FrameFeatures

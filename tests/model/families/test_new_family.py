@@ -165,7 +165,7 @@ def test_seg_is_read_before_the_norm(checkpoint, registered):
 
 
 def test_it_is_spread_over_devices_as_any_other(checkpoint):
-    from pipeline.model.sa2va import open_checkpoint
+    from pipeline.model.checkpoint.open import open_checkpoint
 
     files, config = open_checkpoint(checkpoint)
     grounder = load_spread(files, config, dtype=torch.float32, prompt_text="{expression}", memory_bytes={"cpu": 10**9})

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from pipeline.errors import CheckpointError
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.families import config_of, read_config
 from pipeline.model.families.base import ImageTokens
 from pipeline.model.grounder import Grounder
 from pipeline.model.procedure import SA2VA_I
-from pipeline.model.sa2va import Sa2VA, check_checkpoint, open_checkpoint
+from pipeline.model.sa2va import Sa2VA, check_checkpoint
 from pipeline.model.spread import connect_layers, load_spread, place_layers
 from pipeline.video.source import open_video
 from tests.model.families.conftest import QWEN

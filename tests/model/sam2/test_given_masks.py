@@ -6,10 +6,10 @@ import torch
 
 from pipeline.masks import decode_masks, encode_masks
 from pipeline.model.checkpoint.locate import fetch_model, pin_model
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.device import resolve_dtype
 from pipeline.model.procedure import SA2VA_I
 from pipeline.model.propagate import propagate_masks
-from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import SegmentOptions
 from pipeline.video.source import open_video

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sam2.modeling.backbones.image_encoder import FpnNeck
 
+from pipeline.model.checkpoint.open import open_checkpoint
 from pipeline.model.checkpoint.weights import CheckpointFiles
 from pipeline.model.procedure import SA2VA_I
-from pipeline.model.sa2va import open_checkpoint
 from pipeline.model.sam2 import segmenter as module
 from pipeline.model.sam2.propagation import FrameMasks
 from pipeline.model.sam2.segmenter import Segmenter

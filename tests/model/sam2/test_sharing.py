@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.model.ground import keyframes_of
-from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
+from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure, keyframes_of
 from pipeline.model.sa2va import Sa2VA
 from pipeline.model.sam2.propagation import ObjectBatch
 from pipeline.model.sam2.sharing import mask_ious

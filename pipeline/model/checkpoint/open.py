@@ -1,0 +1,16 @@
+"""A checkpoint directory as loaders take it: its config, and an index of its tensors in which every one has a place."""
+
+from pathlib import Path
+
+from pipeline.model.checkpoint.names import grounder_mappings, segmenter_mappings
+from pipeline.model.checkpoint.weights import CheckpointFiles, check_all_consumed
+from pipeline.model.families import read_config
+from pipeline.model.families.base import ModelConfig
+
+
+def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
+    """Read a checkpoint's config and file index, and refuse it if any of its tensors has no place in the model."""
+    config = read_config(directory)
+    files = CheckpointFiles(directory)
+    check_all_consumed(files, grounder_mappings(files.file_of, config), segmenter_mappings(files.file_of))
+    return files, config

@@ -24,7 +24,7 @@ demo: install
 	$(BIN)/sa2va-i demo
 
 test: install check
-	$(BIN)/python -m pytest -m "not golden and not slow and not gpu" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not golden and not slow and not gpu" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-all: install check
 	$(BIN)/python -m pytest -m "not gpu"

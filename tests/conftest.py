@@ -30,6 +30,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
+LONG_FILES = {"test_fake_cuda.py", "test_review_in_browser.py", "test_parts.py", "test_verify.py"}
+"""Take most of a minute although they run no whole job."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with whole jobs first: the processes that share the files then end at about the same time."""
+    long = {item.path for item in items if "ray_address" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long and item.path.name not in LONG_FILES)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,7 @@ def test_every_input_meets_its_fate(run) -> None:
             assert one.video in row["error"] or "expression" in row["error"], (one.name, row["error"])
 
 
+@pytest.mark.slow
 def test_good_clips_are_what_they_are_without_bad_ones(run, clips: Path, untrained: Path, tmp_path: Path) -> None:
     clean = run_job(
         "annotate", "--manifest", clips / "manifest.jsonl", "--model", untrained, "--output", tmp_path / "out"

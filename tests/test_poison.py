@@ -30,6 +30,7 @@ class FragileGround(Ground):
         return super()._ground(task)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_poison_is_tried_three_times_then_failed(
     shared_ray, clips: Path, untrained: Path, tmp_path: Path, monkeypatch

@@ -10,6 +10,8 @@ from pipeline.dataset.tables import rows_table, to_parquet
 from pipeline.schema import MASKS_SCHEMA, MaskRow
 from tests.conftest import run_job
 
+pytestmark = pytest.mark.slow  # three whole jobs
+
 
 def rows_of(output) -> dict[tuple[str, str, int], dict]:
     rows = pq.read_table(output / "masks", schema=MASKS_SCHEMA).to_pylist()

@@ -109,6 +109,7 @@ print(sum(1 for _ in stream.masks()), resource.getrusage(resource.RUSAGE_SELF).r
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_number_of_frames(untrained: Path) -> None:
     peaks = {}
     for length in (50, 500):

@@ -143,6 +143,7 @@ def test_filters_and_reasons(context, page_file: Path) -> None:
     assert page.inner_text("output[name=count]") == f"3 of {ITEMS} shown"
 
 
+@pytest.mark.slow
 def test_five_hundred_items_are_fluid(context, page_file: Path) -> None:
     """Main thread's own time a decision, layout and painting included: a frame of a 30 Hz screen has 33 ms."""
     page = open_page(context, page_file)

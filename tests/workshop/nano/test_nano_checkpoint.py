@@ -40,6 +40,7 @@ def test_it_segments_what_is_asked_for(held_out: Path) -> None:
     assert found["answerable"].mean > chance["answerable"].mean + 25
 
 
+@pytest.mark.slow
 def test_the_whole_job_is_right_and_its_scores_rank(held_out: Path, tmp_path: Path) -> None:
     output, table = tmp_path / "out", tmp_path / "scores.csv"
     manifest = held_out / "meta_expressions.json"

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest import Plan, plan_of
 from pipeline.model.checkpoint.fingerprint import fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
+from pipeline.model.checkpoint.open import grounder_parameters
 from pipeline.model.presence import Calibration
 from pipeline.model.sa2va import check_checkpoint
 from pipeline.schema import failed_rows
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 _WORKING_DIR_COPY = "/working_dir_files/"
 """In the path of what Ray unpacks for ``ray job submit --working-dir``."""
+SHARING_PARAMETERS = 10**10
+"""Grounders up to this size (8B: 17 GB in bfloat16) leave a segmenter room on the same GPU."""
 PIPELINE: tuple[type[Stage], ...] = (Ground, Segment, Write)
 """What every video goes through, in this order."""
 PIPELINE_FROM_MASKS: tuple[type[Stage], ...] = (Propagate, Write)
@@ -114,10 +117,11 @@ def annotate(
             progress = Progress(left.videos, report_line, on_update=on_progress)
             if left.videos:
                 may_grow = cluster.connect(address)
+                pools = _pools(config, directory)
                 placement = place_within(
                     config.placement_timeout_s if may_grow else 0.0,
                     config,
-                    _pools(config),
+                    pools,
                     cluster.resources_of_nodes,
                     request=cluster.request_resources,
                     report=report_line,
@@ -132,7 +136,7 @@ def annotate(
                     calibration=calibration,
                     writer=output.writer,
                 )
-                _work(work, settings, placement, output, progress)
+                _work(work, settings, pools, placement, output, progress)
             seconds = time.monotonic() - started
             counts = output.finish(_summary(config, progress, seconds), idle=not left.videos)
     report_line(f"done in {duration(seconds)}: {progress.done} videos, {progress.frames} frames")
@@ -140,7 +144,12 @@ def annotate(
 
 
 def _work(
-    work: Plan, settings: WorkerSettings, placement: Placement, output: OutputDirectory, progress: Progress
+    work: Plan,
+    settings: WorkerSettings,
+    pools: Mapping[str, PoolSpec],
+    placement: Placement,
+    output: OutputDirectory,
+    progress: Progress,
 ) -> None:
     """All that is to do of ``work`` through the stages and into ``output``."""
     config, metrics = settings.config, RunMetrics()
@@ -156,7 +165,7 @@ def _work(
 
     def place_without(given_up: Mapping[str, str]) -> Placement:
         nodes = cluster.resources_of_nodes(given_up)
-        return place_on_fewer(config, _pools(config), nodes, before=placement, given_up=given_up)
+        return place_on_fewer(config, pools, nodes, before=placement, given_up=given_up)
 
     rounds = Rounds(
         _stages(config), tasks_table, settings, placement, place_without=place_without, report_line=progress.report_line
@@ -214,9 +223,13 @@ def _stages(config: RunConfig) -> tuple[type[Stage], ...]:
     return PIPELINE if config.masks is None else PIPELINE_FROM_MASKS
 
 
-def _pools(config: RunConfig) -> dict[str, PoolSpec]:
-    """How the workers of each stage are sized."""
-    return {stage.name: stage.pool for stage in _stages(config) if stage.pool}
+def _pools(config: RunConfig, directory: Path) -> dict[str, PoolSpec]:
+    """How the workers of each stage are sized; a grounder of a large model has GPUs of its own."""
+    pools = {stage.name: stage.pool for stage in _stages(config) if stage.pool}
+    ground = pools.get(Ground.name)
+    if ground is not None and grounder_parameters(directory) > SHARING_PARAMETERS:
+        pools[Ground.name] = replace(ground, shares_gpus=False)
+    return pools
 
 
 def _given_masks(config: RunConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar
 from pipeline.cli.options import Parser, parse
 from pipeline.cli.terminal import printable
 from pipeline.cli.verbs import VERBS, summary_of, verb_named
+from pipeline.engine.cluster import disconnect
 from pipeline.errors import PipelineError, UsageError
 from pipeline.logs import log_to_terminal
 
@@ -79,7 +80,7 @@ def run_command(
 def run_program(program: str, work: Callable[[], int]) -> int:
     """Run a program's work and return its exit code.
 
-    An error raised on purpose becomes one line on standard error and the error's exit code.
+    An error raised on purpose becomes one line on standard error, the last one, and the error's exit code.
     """
     log_to_terminal()
     # sent by batch systems and `ray job stop`: ends a run as Ctrl-C does, with all that was done kept
@@ -88,6 +89,7 @@ def run_program(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except PipelineError as error:
+        disconnect()
         sys.stderr.write(f"{program}: {printable(error)}\n")
         return error.exit_code
     except KeyboardInterrupt:
@@ -99,6 +101,7 @@ def run_program(program: str, work: Callable[[], int]) -> int:
         return PipelineError.exit_code
     except Exception as error:
         log.exception("%s could not go on", program)
+        disconnect()
         sys.stderr.write(f"{program}: could not run: {type(error).__name__}: {printable(error)}\n")
         return PipelineError.exit_code
 

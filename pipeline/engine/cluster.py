@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
@@ -62,6 +63,14 @@ def connect(address: str | None = None) -> bool:
             f"no Ray cluster answers at {where} ({error}); start one with ray start --head, or give --address local"
         ) from error
     return True
+
+
+def disconnect() -> None:
+    """Leave the cluster, if this process is in one; what workers still had to say is printed before this returns."""
+    if "ray" in sys.modules:
+        import ray
+
+        ray.shutdown()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.config import RunConfig, worker_bounds
 from pipeline.engine.fits import NoRoomError, check_fits
 from pipeline.engine.pools import ACCELERATOR, EPSILON, Node, Pool, requests, resources_of
+from pipeline.engine.sharing import gpus_of_workers, shared_counts
 from pipeline.engine.stage import PoolSpec
 from pipeline.errors import UsageError
 
@@ -86,9 +87,11 @@ def place_within(
 def place(config: RunConfig, specs: Mapping[str, PoolSpec], nodes: Sequence[Node]) -> Placement:
     """Size the pools from the options and, where they are silent, from what the cluster has.
 
-    No GPU: one worker a stage, on the CPU. One GPU: the stages share it. Several of one kind: whole GPUs, by the
-    stages' shares (one in four for grounding, since propagation costs more); the stage with the largest share takes
-    what is left over. Kinds that are told apart by ``ground_on`` and ``segment_on``: all of them.
+    No GPU: one worker a stage, on the CPU. One GPU: the stages share it. Several of one kind: a segmenter on each, and
+    a grounder beside every fourth, since propagation costs more (see :mod:`pipeline.engine.sharing`). Whole GPUs, by
+    the same shares, where a stage's workers are too large for that or an option says how many GPUs one takes; the
+    stage with the largest share takes what is left over. Kinds that are told apart by ``ground_on`` and
+    ``segment_on``: all of them.
 
     Args:
         config: The run.
@@ -99,6 +102,34 @@ def place(config: RunConfig, specs: Mapping[str, PoolSpec], nodes: Sequence[Node
         UsageError: The pools cannot fit these nodes.
     """
     wishes = {stage: _Wish(config, stage, spec, nodes) for stage, spec in specs.items()}
+    with_gpu = {stage: wish for stage, wish in wishes.items() if wish.gpu_share}
+    pools = _on_shared_gpus(specs, wishes) if _can_share(with_gpu) else _on_gpus_of_their_own(specs, wishes, nodes)
+    check_fits(tuple(pools.values()), nodes)
+    return Placement(pools=pools, threads=_threads(tuple(pools.values()), nodes))
+
+
+def _can_share(with_gpu: Mapping[str, "_Wish"]) -> bool:
+    """Whether all stages that use GPUs may use the same ones, and there are several."""
+    kinds = {frozenset(wish.nodes) for wish in with_gpu.values()}
+    return (
+        len(with_gpu) > 1 and len(kinds) == 1 and all(wish.shares_gpus and wish.total > 1 for wish in with_gpu.values())
+    )
+
+
+def _on_shared_gpus(specs: Mapping[str, PoolSpec], wishes: Mapping[str, "_Wish"]) -> dict[str, Pool]:
+    """Pools whose workers stand beside each other on every GPU there is."""
+    with_gpu = {stage: wish for stage, wish in wishes.items() if wish.gpu_share}
+    largest = max(with_gpu, key=lambda stage: with_gpu[stage].gpu_share)
+    counts = shared_counts({stage: wish.gpu_share for stage, wish in with_gpu.items()}, with_gpu[largest].total)
+    sizes = {stage: wish.bounds or (counts.get(stage, 1), counts.get(stage, 1)) for stage, wish in wishes.items()}
+    gpus = gpus_of_workers({stage: sizes[stage][1] for stage in with_gpu}, largest, len(with_gpu[largest].nodes))
+    return {stage: _pool(specs[stage], sizes[stage], gpus.get(stage, 0.0), wish) for stage, wish in wishes.items()}
+
+
+def _on_gpus_of_their_own(
+    specs: Mapping[str, PoolSpec], wishes: Mapping[str, "_Wish"], nodes: Sequence[Node]
+) -> dict[str, Pool]:
+    """Pools whose workers have the GPUs that options say, by default whole ones; or the only GPU of all, together."""
     with_gpu = {stage: wish for stage, wish in wishes.items() if wish.gpu_share}
     common = set.intersection(*(wish.nodes for wish in with_gpu.values())) if with_gpu else set()
     shared = sum(nodes[i].get("GPU", 0.0) for i in common)
@@ -120,18 +151,14 @@ def place(config: RunConfig, specs: Mapping[str, PoolSpec], nodes: Sequence[Node
             size = _fixed(wanted, gpus) if wish.total > 1 and wish.gpu_share else (1, 1)
         sizes[stage] = size
         taken += max(0.0, size[0] * gpus - exclusive)
-    pools = {
-        stage: Pool(
-            name=specs[stage].worker,
-            least=sizes[stage][0],
-            most=sizes[stage][1],
-            gpus=wish.gpus_of_one(sharing=alone),
-            resources=wish.resources,
-        )
+    return {
+        stage: _pool(specs[stage], sizes[stage], wish.gpus_of_one(sharing=alone), wish)
         for stage, wish in wishes.items()
     }
-    check_fits(tuple(pools.values()), nodes)
-    return Placement(pools=pools, threads=_threads(tuple(pools.values()), nodes))
+
+
+def _pool(spec: PoolSpec, size: tuple[int, int], gpus: float, wish: "_Wish") -> Pool:
+    return Pool(name=spec.worker, least=size[0], most=size[1], gpus=gpus, resources=wish.resources)
 
 
 class _Wish:
@@ -147,6 +174,7 @@ class _Wish:
         fitting = [i for i, node in enumerate(nodes) if all(name in node for name in self.resources)]
         self.nodes = {i for i in fitting if nodes[i].get("GPU", 0.0) > 0}
         self.total = int(sum(nodes[i].get("GPU", 0.0) for i in self.nodes))
+        self.shares_gpus = spec.shares_gpus and self._gpus is None
         self._kind_is_here = bool(fitting)
 
     def gpus_of_one(self, *, sharing: int) -> float:

@@ -28,11 +28,13 @@ class PoolSpec:
             ``--gpus-per-grounder``; the stage's own name gives ``--ground-on``. Options exist where the run's settings
             have a field of that name.
         gpu_share: Share of the cluster's GPUs, relative to the other stages'; 0 for workers that need none.
+        shares_gpus: Whether a worker may stand beside other stages' on one GPU: its memory must leave them room.
         cpus: CPUs of one worker. Ray's default of one would let two pools wait for each other on a small machine.
     """
 
     worker: str
     gpu_share: int = 1
+    shares_gpus: bool = False
     cpus: float = 0.0
 
 

@@ -22,7 +22,7 @@ class Ground(Stage):
     name = "ground"
     input_schema = TASK_SCHEMA
     output_schema = GROUNDED_SCHEMA
-    pool = PoolSpec(worker="grounder", gpu_share=1)
+    pool = PoolSpec(worker="grounder", gpu_share=1, shares_gpus=True)
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)

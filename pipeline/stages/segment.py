@@ -31,7 +31,7 @@ class Segment(Stage):
     name = "segment"
     input_schema = GROUNDED_SCHEMA
     output_schema = SEGMENTED_SCHEMA
-    pool = PoolSpec(worker="segmenter", gpu_share=3)
+    pool = PoolSpec(worker="segmenter", gpu_share=3, shares_gpus=True)
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)

@@ -51,16 +51,18 @@ def test_a_worker_without_a_gpu_takes_none_that_it_sees(monkeypatch):
     [
         ([PLAIN], {}, (1, 0.0, 1, 0.0)),  # no GPU: one of each on the CPU
         ([gpus(1)], {}, (1, 0.5, 1, 0.5)),  # one GPU is shared
-        ([gpus(8)], {}, (2, 1.0, 6, 1.0)),  # one in four grounds
-        ([gpus(2)], {}, (1, 1.0, 1, 1.0)),
-        ([gpus(4), gpus(4)], {}, (2, 1.0, 6, 1.0)),
-        ([gpus(8)], {"grounders": 4}, (4, 1.0, 4, 1.0)),
+        ([gpus(8)], {}, (2, 0.1, 8, 0.6)),  # a segmenter on each, a grounder beside every fourth
+        ([gpus(2)], {}, (1, 0.2, 2, 0.6)),
+        ([gpus(4), gpus(4)], {}, (2, 0.2, 8, 0.6)),
+        ([gpus(8)] * 8, {}, (16, 0.1, 64, 0.6)),
+        ([gpus(8)], {"grounders": 4}, (4, 0.05, 8, 0.6)),
+        ([gpus(8)], {"gpus_per_grounder": 1.0}, (2, 1.0, 6, 1.0)),  # one in four grounds
         ([gpus(8)], {"gpus_per_segmenter": 0.5}, (2, 1.0, 12, 0.5)),
         ([gpus(2)], {"gpus_per_grounder": 0.0}, (1, 0.0, 2, 1.0)),
         ([BIG, BIG, SMALL, SMALL, SMALL], {"ground_on": "A100", "segment_on": "L4"}, (2, 1.0, 3, 1.0)),
         ([BIG, SMALL, SMALL], {"ground_on": "A100"}, (1, 1.0, 2, 1.0)),  # segmenters take what is left
         ([BIG, SMALL, SMALL], {"segment_on": "L4"}, (1, 1.0, 2, 1.0)),  # grounders take what segmenters cannot use
-        ([BIG] * 8, {"ground_on": "A100", "segment_on": "A100"}, (2, 1.0, 6, 1.0)),
+        ([BIG] * 8, {"ground_on": "A100", "segment_on": "A100"}, (2, 0.2, 8, 0.6)),
         ([BIG], {"ground_on": "A100"}, (1, 0.5, 1, 0.5)),
         ([HEAD, BIG, SMALL], {"ground_on": "A100", "segment_on": "L4"}, (1, 1.0, 1, 1.0)),
     ],
@@ -70,6 +72,12 @@ def test_sizes_follow_the_cluster_where_options_are_silent(nodes, settings, expe
     ground, segment = placed.pools["ground"], placed.pools["segment"]
     assert (ground.least, ground.gpus, segment.least, segment.gpus) == expected
     assert (ground.most, segment.most) == (ground.least, segment.least)
+
+
+def test_a_grounder_that_leaves_no_room_has_gpus_of_its_own():
+    specs = SPECS | {"ground": dataclasses.replace(SPECS["ground"], shares_gpus=False)}
+    pools = placement.place(config(), specs, [gpus(8)]).pools
+    assert [(pool.least, pool.gpus) for pool in pools.values()] == [(2, 1.0), (6, 1.0)]
 
 
 @pytest.mark.parametrize("bounds", ["1:8", [1, 8]])

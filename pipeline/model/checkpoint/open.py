@@ -1,5 +1,6 @@
 """A checkpoint directory as loaders take it: its config, and an index of its tensors in which every one has a place."""
 
+import math
 from pathlib import Path
 
 from pipeline.model.checkpoint.names import grounder_mappings, segmenter_mappings
@@ -14,3 +15,10 @@ def open_checkpoint(directory: Path) -> tuple[CheckpointFiles, ModelConfig]:
     files = CheckpointFiles(directory)
     check_all_consumed(files, grounder_mappings(files.file_of, config), segmenter_mappings(files.file_of))
     return files, config
+
+
+def grounder_parameters(directory: Path) -> int:
+    """Numbers in the weights of a checkpoint's tower and language model, counted from the files' headers."""
+    files, config = open_checkpoint(directory)
+    shapes = files.shapes()
+    return sum(math.prod(shapes[key]) for key in grounder_mappings(files.file_of, config))

@@ -21,6 +21,8 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("expression_id", pa.string(), nullable=False),
         pa.field("expression", pa.string(), nullable=False),
         pa.field("frames", pa.list_(pa.string())),
+        pa.field("license", pa.string()),
+        pa.field("video_source", pa.string()),
     ]
 )
 
@@ -141,6 +143,10 @@ class VideoTask:
     expressions: tuple[Expression, ...]
     frames: tuple[str, ...] | None = None
     """Frame names without extension, in order; ``None`` takes every frame."""
+    license: str | None = None
+    """Of the video; ``None`` where the manifest does not say."""
+    video_source: str | None = None
+    """Where the video is from, likewise."""
 
 
 @dataclass(kw_only=True)
@@ -193,6 +199,8 @@ def failed_rows(task: VideoTask, error: str) -> list[MaskRow]:
             expression=expression.text,
             status=Status.FAILED,
             error=error,
+            license=task.license,
+            video_source=task.video_source,
         )
         for expression in task.expressions
     ]

@@ -24,12 +24,16 @@ def run(clips: Path, untrained: Path, ray_address: str, tmp_path_factory: pytest
     shutil.copytree(clips, folder, dirs_exist_ok=True)
     inputs = write_inputs(folder, next((folder / "videos").glob("*.mp4")))
     good = (folder / "manifest.jsonl").read_text().splitlines(keepends=True)
+    free = json.loads(good[0])["video_id"]
+    good = [json.dumps({**json.loads(line), **({"license": "cc0-1.0"} if f'"{free}"' in line else {})}) + "\n"
+            for line in good]  # fmt: skip
     half = len(good) // 2
     lines = [*good[:half], *(one.line() for one in inputs), *good[half:]]
     (folder / "manifest.jsonl").write_text("".join(lines))
     arguments = ["--manifest", folder / "manifest.jsonl", "--model", untrained, "--output", folder / "out"]
+    arguments += ["--license", "cc-by-4.0", "--source", "https://example.com/clips"]
     result = run_job("annotate", *arguments, RAY_ADDRESS=ray_address)
-    return SimpleNamespace(folder=folder, good=len(good), inputs=inputs, result=result, arguments=arguments)
+    return SimpleNamespace(folder=folder, good=len(good), free=free, inputs=inputs, result=result, arguments=arguments)
 
 
 def _rows(folder: Path) -> list[dict]:
@@ -73,13 +77,24 @@ def test_good_clips_are_what_they_are_without_bad_ones(run, clips: Path, untrain
     alone = _rows(tmp_path)
     assert len(alone) == run.good
     for row in alone:
-        assert rows[row["video_id"], row["expression_id"]] == row
+        terms = {name: rows[row["video_id"], row["expression_id"]][name] for name in ("license", "video_source")}
+        assert rows[row["video_id"], row["expression_id"]] == row | terms
 
 
 def test_nothing_is_written_outside_the_output(run) -> None:
     assert list(run.folder.parent.iterdir()) == [run.folder]
     assert not any("climbs" in path.name or "stream" in path.name for path in run.folder.iterdir())
     assert all(path.suffix == ".parquet" and len(path.name) < 80 for path in (run.folder / "out" / "masks").iterdir())
+
+
+def test_every_row_says_its_terms_and_the_manifest_comes_first(run) -> None:
+    for row in _rows(run.folder):
+        expected = "cc0-1.0" if row["video_id"] == run.free else "cc-by-4.0"
+        assert (row["license"], row["video_source"]) == (expected, "https://example.com/clips"), row["video_id"]
+    card = (run.folder / "out" / "README.md").read_text()
+    assert "license: other" in card
+    assert "| licence | cc0-1.0 |" in card
+    assert "| source | https://example.com/clips |" in card
 
 
 def test_masks_have_the_size_and_length_of_the_video(run) -> None:

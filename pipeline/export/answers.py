@@ -21,7 +21,7 @@ from pipeline.storage import scrub
 
 __all__ = ["Answer", "Answers", "IncompleteDatasetError", "Track", "VideoAnswers"]
 
-COLUMNS = (*PLAN_COLUMNS, "masks", "scores", "score", "presence")
+COLUMNS = (*PLAN_COLUMNS, "masks", "scores", "score", "presence", "license", "video_source")
 
 
 class _DamagedMaskError(Exception):
@@ -61,6 +61,14 @@ class VideoAnswers:
     height: int
     width: int
     answers: list[Answer]
+    license: str | None = None
+    video_source: str | None = None
+    """Where the video is from."""
+
+    def terms(self) -> dict[str, str]:
+        """Licence and source as far as they are known, under the names of the dataset's columns."""
+        stated = {"license": self.license, "video_source": self.video_source}
+        return {name: value for name, value in stated.items() if value is not None}
 
     def mask(self, answer: Answer, frame: int) -> NDArray[np.bool_]:
         """The union of an answer's tracks in one frame, ``[H, W]``."""
@@ -171,6 +179,8 @@ class Answers:
             height=height,
             width=width,
             answers=answers,
+            license=next((row["license"] for row in rows if row["license"] is not None), None),
+            video_source=next((row["video_source"] for row in rows if row["video_source"] is not None), None),
         )
         if self._objects == "union":
             answers[:] = [video.merged(answer) for answer in answers]

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
-from pipeline.manifest.rows import COLUMNS, ROW_SCHEMA, ManifestRow, shown, tables_of
+from pipeline.manifest.rows import COLUMNS, ROW_SCHEMA, TERMS, ManifestRow, shown, tables_of
 
 _IDS = ("video_id", "expression_id")
 _BATCH_ROWS = 65_536
@@ -57,11 +57,13 @@ def rows_of_array(items: list[Any], manifest: str) -> Iterator[ManifestRow]:
 def _json_row(row: dict[str, Any], manifest: str, place: str, number: int, *, check_unicode: bool) -> ManifestRow:
     frames = _frame_tuple(row.get("frames"), manifest, place)
     video_id, video, expression_id, expression = (_text(row, column, manifest, place) for column in COLUMNS)
+    license_text, video_source = (_term(row.get(column), manifest, place, column) for column in TERMS)
     if check_unicode:
         named = {"video_id": video_id, "video": video, "expression_id": expression_id, "expression": expression}
-        for column, text in {**named, "frames": " ".join(frames or ())}.items():
+        stated = {"license": license_text or "", "video_source": video_source or ""}
+        for column, text in {**named, **stated, "frames": " ".join(frames or ())}.items():
             _check_unicode(text, manifest, place, column)
-    return ManifestRow(number, video_id, video, expression_id, expression, frames)
+    return ManifestRow(number, video_id, video, expression_id, expression, frames, license_text, video_source)
 
 
 def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterator[ManifestRow]:
@@ -74,6 +76,7 @@ def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterato
     _check_columns(header, manifest)
     where = [header.index(column) for column in COLUMNS]
     frames_at = header.index("frames") if "frames" in header else None
+    terms_at = [header.index(column) if column in header else None for column in TERMS]
     for values in reader:
         if not values:
             continue
@@ -85,7 +88,8 @@ def read_csv(file: IO[bytes], manifest: str, *, delimiter: str = ",") -> Iterato
             )
         frames = tuple(values[frames_at].split()) or None if frames_at is not None else None
         video_id, video, expression_id, expression = (values[index] for index in where)
-        yield ManifestRow(reader.line_num, video_id, video, expression_id, expression, frames)
+        terms = (None if index is None else values[index] or None for index in terms_at)
+        yield ManifestRow(reader.line_num, video_id, video, expression_id, expression, frames, *terms)
 
 
 def read_parquet(file: IO[bytes], manifest: str) -> Iterator[pa.Table]:
@@ -93,8 +97,7 @@ def read_parquet(file: IO[bytes], manifest: str) -> Iterator[pa.Table]:
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
         _check_columns(schema.names, manifest)
-        has_frames = "frames" in schema.names
-        columns = [*COLUMNS, "frames"] if has_frames else list(COLUMNS)
+        columns = [*COLUMNS, *(name for name in ("frames", *TERMS) if name in schema.names)]
         for column in columns:
             _check_parquet_type(schema.field(column), manifest)
         first = 1
@@ -152,6 +155,12 @@ def _text(row: dict[str, Any], column: str, manifest: str, place: str) -> str:
     raise UsageError(f"{manifest}: {place}: column {column!r} must be a string, found {_type_name(value)}")
 
 
+def _term(value: object, manifest: str, place: str, column: str) -> str | None:
+    if value is not None and type(value) is not str:
+        raise UsageError(f"{manifest}: {place}: column {column!r} must be a string, found {_type_name(value)}")
+    return value or None
+
+
 def _frame_tuple(value: object, manifest: str, place: str) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -187,7 +196,7 @@ def _check_columns(names: list[str], manifest: str) -> None:
     missing = [column for column in COLUMNS if column not in names]
     if missing:
         raise UsageError(f"{manifest}: column {_listed(missing)} is missing; found {_listed(names) or 'no columns'}")
-    for column in (*COLUMNS, "frames"):
+    for column in (*COLUMNS, "frames", *TERMS):
         if names.count(column) > 1:
             raise UsageError(f"{manifest}: column {column!r} appears {names.count(column)} times")
 
@@ -203,6 +212,8 @@ def _check_parquet_type(field: pa.Field, manifest: str) -> None:
         if pa.types.is_null(kind) or (listed and (_is_text(kind.value_type) or pa.types.is_null(kind.value_type))):
             return
         raise UsageError(f"{manifest}: column 'frames' has type {field.type}, expected a list of strings")
+    if field.name in TERMS and pa.types.is_null(kind):
+        return
     if _is_text(kind) or (field.name in _IDS and pa.types.is_integer(kind)):
         return
     raise UsageError(f"{manifest}: column {field.name!r} has type {field.type}, expected string")
@@ -221,9 +232,17 @@ def _parquet_rows(batch: pa.RecordBatch, first: int, manifest: str) -> pa.Table:
             raise UsageError(f"{manifest}: row {row}: column {name!r} is null")
         columns.append(column.cast(pa.string()))
     columns.append(_parquet_frames(batch, first, manifest))
+    columns += [_parquet_term(batch, name) for name in TERMS]
     table = pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
     table.validate(full=True)  # text that is not UTF-8
     return table
+
+
+def _parquet_term(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, pa.string())
+    column = batch.column(name).cast(pa.string())
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
 def _parquet_frames(batch: pa.RecordBatch, first: int, manifest: str) -> pa.Array:

@@ -28,9 +28,13 @@ _NAMED_VIDEOS = 1000
 """Contradicting videos of which the first row that contradicts is looked for."""
 _DIGEST = "('0x' || left(sha256(video_id), 16))::UBIGINT"
 """The number that :func:`pipeline.dataset.layout.part_of` takes modulo the number of parts."""
+_OF_A_VIDEO = (
+    "any_value(video) AS video, any_value(frames) AS frames, any_value(license) AS license, "
+    "any_value(video_source) AS video_source"
+)
 _COLUMNS = (
     "part INTEGER, first BIGINT, position BIGINT, video_id VARCHAR, video VARCHAR, expression_id VARCHAR, "
-    "expression VARCHAR, frames VARCHAR[]"
+    "expression VARCHAR, frames VARCHAR[], license VARCHAR, video_source VARCHAR"
 )
 
 
@@ -81,7 +85,7 @@ class Plan:
             database.execute("SET preserve_insertion_order=false")
             database.execute(
                 "CREATE TABLE rows (position BIGINT, video_id VARCHAR, video VARCHAR, expression_id VARCHAR, "
-                "expression VARCHAR, frames VARCHAR[])"
+                "expression VARCHAR, frames VARCHAR[], license VARCHAR, video_source VARCHAR)"
             )
 
     @classmethod
@@ -117,7 +121,7 @@ class Plan:
             database.register("incoming", table)
             database.execute(
                 f"INSERT INTO rows SELECT number + {file << _NUMBER_BITS}, video_id, video, expression_id, expression, "
-                "frames FROM incoming"
+                "frames, license, video_source FROM incoming"
             )
             database.unregister("incoming")
 
@@ -135,7 +139,8 @@ class Plan:
         with self._database() as database:
             database.execute(
                 f"CREATE TABLE videos AS SELECT video_id, min(position) AS first, count(*) AS expressions, "
-                f"{_DIGEST} AS digest FROM rows GROUP BY video_id"
+                f"{_DIGEST} AS digest, max(license) AS license, max(video_source) AS video_source "
+                "FROM rows GROUP BY video_id"
             )
             names = list(excluded)
             if names:
@@ -154,7 +159,8 @@ class Plan:
         with self._database() as database:
             database.execute(f"CREATE TABLE work ({_COLUMNS})")
             database.execute(
-                f"INSERT INTO work SELECT (digest % {int(parts)})::INTEGER AS part, first, rows.* "
+                f"INSERT INTO work SELECT (digest % {int(parts)})::INTEGER AS part, first, position, video_id, video, "
+                "expression_id, expression, frames, videos.license, videos.video_source "
                 "FROM rows JOIN videos USING (video_id) ORDER BY part, first, position"
             )
             database.execute("DROP TABLE rows")
@@ -225,11 +231,14 @@ class Plan:
         """The videos of parts ``first`` up to ``end``, done or not, without their expressions."""
         with self._database() as database:
             table = database.sql(
-                "SELECT video_id, any_value(video) AS video, any_value(frames) AS frames FROM work "
+                f"SELECT video_id, {_OF_A_VIDEO} FROM work "
                 f"WHERE part >= {int(first)} AND part < {int(end)} GROUP BY video_id"
             ).to_arrow_table()
         columns = (column.to_pylist() for column in table.columns)
-        return [self._task(video_id, video, frames, (), ()) for video_id, video, frames in zip(*columns, strict=True)]
+        return [
+            self._task(video_id, video, frames, license_text, source, (), ())
+            for video_id, video, frames, license_text, source in zip(*columns, strict=True)
+        ]
 
     def all_tasks(self) -> list[VideoTask]:
         """All tasks in the manifest's order, for manifests of moderate size."""
@@ -261,7 +270,7 @@ class Plan:
     def _tasks(self, condition: str, order: str) -> list[VideoTask]:
         with self._database() as database:
             table = database.sql(
-                "SELECT video_id, any_value(video) AS video, any_value(frames) AS frames, "
+                f"SELECT video_id, {_OF_A_VIDEO}, "
                 "list(expression_id ORDER BY position) AS ids, list(expression ORDER BY position) AS texts "
                 f"FROM {self._source} WHERE {condition} GROUP BY part, first, video_id ORDER BY {order}"
             ).to_arrow_table()
@@ -269,13 +278,22 @@ class Plan:
         return [self._task(*values) for values in zip(*columns, strict=True)]
 
     def _task(
-        self, video_id: str, video: str, frames: Sequence[str] | None, ids: Sequence[str], texts: Sequence[str]
+        self,
+        video_id: str,
+        video: str,
+        frames: Sequence[str] | None,
+        license_text: str | None,
+        video_source: str | None,
+        ids: Sequence[str],
+        texts: Sequence[str],
     ) -> VideoTask:
         return VideoTask(
             video_id=video_id,
             video=video if self.base is None else resolve(video, self.base),
             expressions=tuple(Expression(expression_id=i, text=t) for i, t in zip(ids, texts, strict=True)),
             frames=None if frames is None else tuple(frames),
+            license=license_text,
+            video_source=video_source,
         )
 
     def _check(self) -> None:
@@ -283,8 +301,9 @@ class Plan:
         with self._database() as database:
             suspects = database.sql(
                 "SELECT video_id FROM (SELECT video_id, min(position) AS first FROM rows WHERE video_id IN ("
-                " SELECT video_id FROM (SELECT video_id, hash(video, frames) AS h FROM rows)"
-                " GROUP BY video_id HAVING min(h) <> max(h)"
+                " SELECT video_id FROM (SELECT video_id, hash(video, frames) AS h, license, video_source FROM rows)"
+                " GROUP BY video_id HAVING min(h) <> max(h) OR min(license) <> max(license)"
+                " OR min(video_source) <> max(video_source)"
                 " UNION ALL SELECT video_id FROM rows WHERE hash(video_id, expression_id) IN ("
                 "  SELECT h FROM (SELECT hash(video_id, expression_id) AS h FROM rows) GROUP BY h HAVING count(*) > 1)"
                 f") GROUP BY video_id ORDER BY first LIMIT {_NAMED_VIDEOS})"
@@ -296,8 +315,8 @@ class Plan:
             rows = zip(*(column.to_pylist() for column in columns.to_arrow_table().columns), strict=True)
             database.unregister("suspects")
         found = first_contradiction(
-            ManifestRow(position, video_id, video, expression_id, expression, None if frames is None else tuple(frames))
-            for position, video_id, video, expression_id, expression, frames in rows
+            ManifestRow._make((*values[:5], None if values[5] is None else tuple(values[5]), *values[6:]))
+            for values in rows
         )
         if found is not None:
             raise UsageError(f"{self.manifest}: {self._place(found[0])}: {found[1]}")

@@ -14,11 +14,14 @@ from pipeline.schema import VideoTask
 from pipeline.video.images import IMAGE_SUFFIXES
 
 COLUMNS = ("video_id", "video", "expression_id", "expression")
+TERMS = ("license", "video_source")
+"""Columns that say under which terms a video is used; a manifest may lack them."""
 ROW_SCHEMA = pa.schema(
     [
         pa.field("number", pa.int64()),  # of the line or row in its file, from 1, for messages
         *(pa.field(name, pa.string()) for name in COLUMNS),
         pa.field("frames", pa.list_(pa.string())),
+        *(pa.field(name, pa.string()) for name in TERMS),
     ]
 )
 _ROWS_AT_ONCE = 20_000
@@ -34,6 +37,8 @@ class ManifestRow(NamedTuple):
     expression_id: str
     expression: str
     frames: tuple[str, ...] | None
+    license: str | None = None
+    video_source: str | None = None
 
 
 def tables_of(rows: Iterable[ManifestRow]) -> Iterator[pa.Table]:
@@ -52,7 +57,8 @@ def rows_of_tasks(tasks: Iterable[VideoTask]) -> Iterator[ManifestRow]:
     for task in tasks:
         for item in task.expressions:
             number += 1
-            yield ManifestRow(number, task.video_id, task.video, item.expression_id, item.text, task.frames)
+            terms = (task.license, task.video_source)
+            yield ManifestRow(number, task.video_id, task.video, item.expression_id, item.text, task.frames, *terms)
 
 
 def checked(table: pa.Table, *, manifest: str, unit: str) -> pa.Table:

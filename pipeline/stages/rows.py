@@ -16,6 +16,8 @@ TASK_SCHEMA = pa.schema(
         pa.field("frames", pa.list_(pa.string())),
         pa.field("expression_ids", pa.list_(pa.string())),
         pa.field("expressions", pa.list_(pa.string())),
+        pa.field("license", pa.string()),
+        pa.field("video_source", pa.string()),
     ]
 )
 
@@ -88,6 +90,8 @@ def _task_row(task: VideoTask) -> Row:
         "frames": None if task.frames is None else list(task.frames),
         "expression_ids": [expression.expression_id for expression in task.expressions],
         "expressions": [expression.text for expression in task.expressions],
+        "license": task.license,
+        "video_source": task.video_source,
     }
 
 
@@ -99,6 +103,8 @@ def task_of(row: Row) -> VideoTask:
         video=row["video"],
         frames=None if row["frames"] is None else tuple(row["frames"]),
         expressions=tuple(Expression(expression_id=i, text=text) for i, text in pairs),
+        license=row["license"],
+        video_source=row["video_source"],
     )
 
 

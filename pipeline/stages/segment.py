@@ -120,7 +120,10 @@ class Segment(Stage):
 
 
 def segmented_row(task: VideoTask, rows: list[MaskRow], shared: Mapping[RowKey, RowKey] | None = None) -> Row:
-    """A row of SEGMENTED_SCHEMA, without the seconds."""
+    """A row of SEGMENTED_SCHEMA, without the seconds; ``rows`` get the terms that the manifest has for the video."""
+    for row in rows:
+        row.license = task.license or row.license
+        row.video_source = task.video_source or row.video_source
     table = pa.concat_tables([row_table(row) for row in rows])
     notes = notes_to_metadata({task.video_id: VideoNote(source=source_of(task), shared=shared or {})})
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **notes})

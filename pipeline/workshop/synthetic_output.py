@@ -148,7 +148,10 @@ def _manifest_tables(videos: int, expressions: int) -> Iterator[pa.Table]:
             "video": [_location(number) for number in numbers],
             "expression_id": [f"{index % expressions:03d}" for index in range(len(numbers))],
             "expression": [_expression(index % expressions) for index in range(len(numbers))],
-            "frames": pa.nulls(len(numbers), MANIFEST_SCHEMA.field("frames").type),
+            **{
+                name: pa.nulls(len(numbers), MANIFEST_SCHEMA.field(name).type)
+                for name in ("frames", "license", "video_source")
+            },
         }
         yield pa.table(columns, schema=MANIFEST_SCHEMA)
 

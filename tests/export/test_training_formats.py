@@ -165,3 +165,31 @@ def test_the_command_says_which_video_was_skipped(source: SimpleNamespace, tmp_p
     assert f"{len(FRAMES['v0aa'])} samples" in said
     assert "missing: video 'v1bb' expression '0': its frames cannot be read" in errors
     assert "1 are left out" in errors
+
+
+def test_licences_go_where_a_format_has_a_place_for_them(tmp_path: Path) -> None:
+    truth = write_benchmark(tmp_path / "truth")
+    for video_id, frames in FRAMES.items():
+        (truth / "JPEGImages" / video_id).mkdir(parents=True)
+        for name in frames:
+            Image.new("RGB", SIZES[video_id][::-1]).save(truth / "JPEGImages" / video_id / f"{name}.png")
+    rows = {video_id: truth_rows(video_id) for video_id in EXPRESSIONS}
+    for row in rows["v1bb"]:
+        row.license, row.video_source = "cc0-1.0", "https://example.com"
+    dataset, manifest = write_dataset(tmp_path / "dataset", rows.values()), str(truth / "meta_expressions.json")
+    stated = {"license": "cc0-1.0", "video_source": "https://example.com"}
+    for name in ("coco", "youtube-vis", "label-studio", "fiftyone", "webdataset"):
+        export(dataset, manifest, name, str(tmp_path / name))
+    coco = json.loads((tmp_path / "coco" / "annotations.json").read_text())
+    youtube_vis = json.loads((tmp_path / "youtube-vis" / "dataset.json").read_text())
+    for content, records, id_name in ((coco, "images", "video_id"), (youtube_vis, "videos", "name")):
+        assert content["licenses"] == [{"id": 1, "name": "cc0-1.0", "url": ""}]
+        of_video = {record[id_name]: (record.get("license"), record.get("video_source")) for record in content[records]}
+        assert of_video == {"v0aa": (None, None), "v1bb": (1, "https://example.com")}
+    with tarfile.open(tmp_path / "webdataset" / "masks-000000.tar") as tar:
+        in_shard = [json.loads(tar.extractfile(member).read()) for member in tar if member.name.endswith(".json")]
+    tasks = [task["data"] for task in json.loads((tmp_path / "label-studio" / "tasks.json").read_text())]
+    samples = json.loads((tmp_path / "fiftyone" / "samples.json").read_text())["samples"]
+    for record in (*in_shard, *tasks, *samples):
+        expected = stated if record["video_id"] == "v1bb" else {}
+        assert {name: record[name] for name in stated if name in record} == expected

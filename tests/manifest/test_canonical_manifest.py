@@ -56,6 +56,21 @@ class TestEveryFormat:
         rows = [{**ROWS[0], "frames": ["00010", "00002", "7"]}]
         assert read_manifest(write(tmp_path / f"m{suffix}", rows))[0].frames == ("00010", "00002", "7")
 
+    def test_terms_of_a_video_may_stand_in_one_of_its_rows(self, tmp_path, suffix):
+        said = {"license": "cc0-1.0", "video_source": "https://example.com"}
+        rows = [{**ROWS[0], "license": None, "video_source": None}, {**ROWS[2], **said}, {**ROWS[1], **said}]
+        tasks = read_manifest(write(tmp_path / f"m{suffix}", rows))
+        assert [(task.license, task.video_source) for task in tasks] == [tuple(said.values())] * 2
+        assert [len(task.expressions) for task in tasks] == [2, 1]
+        plain = read_manifest(write(tmp_path / f"n{suffix}", ROWS))
+        assert {(task.license, task.video_source) for task in plain} == {(None, None)}
+
+    @pytest.mark.parametrize("column", ["license", "video_source"])
+    def test_two_terms_for_one_video_are_refused(self, tmp_path, suffix, column):
+        rows = [{**ROWS[0], column: "a"}, {**ROWS[1], column: "c"}, {**ROWS[2], column: "b"}]
+        with pytest.raises(UsageError, match=rf"{column}.*'10' has 'b' here and 'a' before"):
+            read_manifest(write(tmp_path / f"m{suffix}", rows))
+
     def test_limit_takes_the_first_videos_whole(self, tmp_path, suffix):
         tasks = read_manifest(write(tmp_path / f"m{suffix}", ROWS), limit=1)
         assert [(task.video_id, len(task.expressions)) for task in tasks] == [("10", 2)]

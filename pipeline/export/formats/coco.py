@@ -8,7 +8,7 @@ from pipeline.export.answers import Answers, VideoAnswers
 from pipeline.export.check_json import check_coco
 from pipeline.export.coco_masks import KINDS, written_mask
 from pipeline.export.formats.common import Format, WriteOptions
-from pipeline.export.formats.youtube_vis import CATEGORIES
+from pipeline.export.formats.youtube_vis import CATEGORIES, Licenses
 from pipeline.export.json_arrays import JsonArrays, json_arrays
 from pipeline.export.names import NameStyle
 from pipeline.masks import areas_and_bboxes
@@ -18,14 +18,15 @@ from pipeline.storage import join
 def write(answers: Answers, output: str, options: WriteOptions) -> int:
     """Write the file; returns the number of annotations."""
     location = output if output.lower().endswith(".json") else join(output, "annotations.json")
-    head = {"info": {"description": "sa2va-i-pipeline export"}, "licenses": [], "categories": CATEGORIES}
-    with json_arrays(location, ("images", "annotations"), head) as arrays:
+    head = {"info": {"description": "sa2va-i-pipeline export"}, "categories": CATEGORIES}
+    with json_arrays(location, ("licenses", "images", "annotations"), head) as arrays:
+        licenses = Licenses(arrays)
         for video in answers.videos():
-            _add_video(video, arrays, options)
+            _add_video(video, arrays, options, licenses.of(video))
         return arrays.counts["annotations"]
 
 
-def _add_video(video: VideoAnswers, arrays: JsonArrays, options: WriteOptions) -> None:
+def _add_video(video: VideoAnswers, arrays: JsonArrays, options: WriteOptions, terms: dict[str, int | str]) -> None:
     first_image = arrays.counts["images"] + 1
     file_names = options.file_names.of(video.video_id, video.video, video.frames)
     for index, frame in enumerate(video.frames):
@@ -38,6 +39,7 @@ def _add_video(video: VideoAnswers, arrays: JsonArrays, options: WriteOptions) -
                 "height": video.height,
                 "video_id": video.video_id,
                 "frame": frame,
+                **terms,
             },
         )
     for answer in video.answers:

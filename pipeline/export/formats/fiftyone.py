@@ -47,6 +47,7 @@ def _add(video: VideoAnswers, links: list[str], arrays: JsonArrays) -> int:
             "video_id": video.video_id,
             "frame": frame,
             "frame_number": index + 1,
+            **video.terms(),
             FIELD: {"_cls": "Detections", "detections": detections},
         }
         arrays.add("samples", sample)

@@ -78,6 +78,7 @@ def _add(video: VideoAnswers, answer: Answer, links: list[str], arrays: JsonArra
             "frame": frame,
             "expression_id": answer.expression.expression_id,
             "expression": answer.expression.text,
+            **video.terms(),
         }
         arrays.add("tasks", {"data": data, "predictions": [prediction]})
 

@@ -71,6 +71,7 @@ def _record(video: VideoAnswers, index: int) -> dict[str, object]:
         "index": index,
         "height": video.height,
         "width": video.width,
+        **video.terms(),
         "objects": [
             {
                 "expression_id": answer.expression.expression_id,

@@ -29,17 +29,36 @@ def locations(output: str) -> tuple[str, str]:
 def write(answers: Answers, output: str, options: WriteOptions) -> int:
     """Write both files; returns the number of annotations."""
     dataset_file, results_file = locations(output)
-    head = {"info": {"description": "sa2va-i-pipeline export"}, "licenses": [], "categories": CATEGORIES}
+    head = {"info": {"description": "sa2va-i-pipeline export"}, "categories": CATEGORIES}
     with (
         json_arrays(results_file, ("results",), None) as results,
-        json_arrays(dataset_file, ("videos", "annotations"), head) as dataset,
+        json_arrays(dataset_file, ("licenses", "videos", "annotations"), head) as dataset,
     ):
+        licenses = Licenses(dataset)
         for video in answers.videos():
-            dataset.add("videos", _video(video, options))
+            dataset.add("videos", {**_video(video, options), **licenses.of(video)})
             for answer in video.answers:
                 for track in answer.tracks:
                     _add(video, answer, track, dataset, results)
         return dataset.counts["annotations"]
+
+
+class Licenses:
+    """The list ``licenses`` of a file, to which a licence is added when its first video is written."""
+
+    def __init__(self, arrays: JsonArrays) -> None:
+        self._arrays = arrays
+        self._ids: dict[str, int] = {}
+
+    def of(self, video: VideoAnswers) -> dict[str, int | str]:
+        """Keys to add to a record: ``license``, its id, and ``video_source``, as far as they are known."""
+        found: dict[str, int | str] = {**video.terms()}
+        if video.license is not None:
+            if video.license not in self._ids:
+                self._ids[video.license] = len(self._ids) + 1
+                self._arrays.add("licenses", {"id": self._ids[video.license], "name": video.license, "url": ""})
+            found["license"] = self._ids[video.license]
+        return found
 
 
 def _video(video: VideoAnswers, options: WriteOptions) -> dict[str, Any]:

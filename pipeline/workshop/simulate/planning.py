@@ -64,7 +64,7 @@ def write_manifest(path: Path, rows: int) -> None:
                 "video": [f"s3://bucket/videos/{video % 1000:03d}/video-{video:08d}.mp4" for video in videos],
                 "expression_id": [str(number % EXPRESSIONS_PER_VIDEO) for number in numbers],
                 "expression": [f"the animal that turns left after number {number}" for number in numbers],
-                "frames": [None] * len(numbers),
+                **dict.fromkeys(("frames", "license", "video_source"), [None] * len(numbers)),
             }
             writer.write_table(pa.Table.from_pydict(columns, schema=MANIFEST_SCHEMA))
 

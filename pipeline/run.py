@@ -31,7 +31,7 @@ from pipeline.engine.stage import PoolSpec, Stage
 from pipeline.engine.workload import SAMPLE, measure
 from pipeline.errors import UsageError
 from pipeline.manifest import Plan, plan_of
-from pipeline.model.checkpoint.fingerprint import fingerprint
+from pipeline.model.checkpoint.fingerprint import fingerprint, sampled_fingerprint
 from pipeline.model.checkpoint.locate import PinnedModel, fetch_model, pin_model
 from pipeline.model.checkpoint.open import grounder_parameters
 from pipeline.model.presence import Calibration
@@ -108,7 +108,12 @@ def annotate(
             )
         with OutputDirectory(config.output) as output:
             parts = config.parts or number_of_parts(work.total.videos)
-            output.begin(identity=identity, description=description, parts=parts)
+            output.begin(
+                identity=identity,
+                description=description,
+                parts=parts,
+                earlier_identity=lambda: {**identity, "model_fingerprint": sampled_fingerprint(directory)},
+            )
             output.compare(work, retry_failed=config.retry_failed)
             left = work.size()
             report_line(

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.errors import UsageError
 from pipeline.storage import scrub
 
 _SECRET_KEY = re.compile(
@@ -45,6 +46,36 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in sorted({*old, *new})
         if old.get(key, NOT_SET) != new.get(key, NOT_SET)
     ]
+
+
+def check_identity(
+    url: str,
+    stored: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    earlier: Callable[[], Mapping[str, Any]] | None = None,
+) -> None:
+    """Check that an output may go on with a configuration.
+
+    Args:
+        url: Of the output, for the message.
+        stored: Its ``run.json``; empty for a new one.
+        identity: Everything that decides masks.
+        earlier: Makes what an earlier version of this program called the same configuration.
+
+    Raises:
+        UsageError: The output was made with another one; the message lists every difference.
+    """
+    if not stored or stored.get("identity_hash") == identity_hash(identity):
+        return
+    by_version_1 = stored.get("schema_version") == "1"  # whose hash was made in another way
+    changes = differences(stored["identity"], identity)
+    if by_version_1 and (not changes or (earlier and not differences(stored["identity"], earlier()))):
+        return
+    said = "; ".join(changes) or "they differ in a part that is kept secret, the password of a URL for example"
+    raise UsageError(
+        f"{scrub(url)}: made with another configuration, and masks of two must not mix: {said}; "
+        "use the old configuration or name a new --output"
+    )
 
 
 def _deciding(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.dataset.card import dataset_card
 from pipeline.dataset.damage import is_sound, keep_damaged
 from pipeline.dataset.files import PARALLEL_READS, mask_files
-from pipeline.dataset.identity import differences, identity_hash, without_secrets
+from pipeline.dataset.identity import check_identity, identity_hash, without_secrets
 from pipeline.dataset.layout import (
     CARD_FILE,
     MASKS_FOLDER,
@@ -100,7 +100,14 @@ class OutputDirectory:
         """What merges parts; can be sent to worker processes."""
         return PartMerger(url=self.url, run=self._held(), metadata=self._metadata())
 
-    def begin(self, *, identity: Mapping[str, Any], description: Mapping[str, Any], parts: int = 1) -> None:
+    def begin(
+        self,
+        *,
+        identity: Mapping[str, Any],
+        description: Mapping[str, Any],
+        parts: int = 1,
+        earlier_identity: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
         """Create or open the directory, lock it, bind it to ``identity``, and take up what earlier runs left.
 
         Args:
@@ -108,6 +115,8 @@ class OutputDirectory:
                 the same directory must have the same.
             description: What else ``run.json`` should say from the start: resolved configuration, versions.
             parts: Number of parts of a new output; an older one keeps its own. 0: the caller writes all files itself.
+            earlier_identity: What an earlier version of this program called the same configuration, made when it is
+                needed; an output that is bound to it is taken over.
 
         Raises:
             UsageError: Another run holds the directory, it is bound to another identity (every difference is listed),
@@ -120,7 +129,7 @@ class OutputDirectory:
         self._lock.acquire()
         try:
             stored = self._stored_run() or {}
-            self._check_identity(stored, identity)
+            check_identity(self.url, stored, identity, earlier_identity)
             parts = _checked_parts(stored.get("parts", 0)) or _checked_parts(parts)
             owner = self._owner = take_ownership(self.url, self.run_id)
             remove_leftovers(self.url)
@@ -355,18 +364,6 @@ class OutputDirectory:
         if not isinstance(stored, dict) or not isinstance(stored.get("identity"), dict):
             raise UsageError(f"{scrub(file)}: not written by this program; name a new --output")
         return stored
-
-    def _check_identity(self, stored: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
-        if not stored or stored.get("identity_hash") == identity_hash(identity):
-            return
-        changes = "; ".join(differences(stored["identity"], identity))
-        if not changes and stored.get("schema_version") == "1":
-            return  # its hash was made in another way
-        changes = changes or "they differ in a part that is kept secret, the password of a URL for example"
-        raise UsageError(
-            f"{scrub(self.url)}: made with another configuration, and masks of two must not mix: {changes}; "
-            "use the old configuration or name a new --output"
-        )
 
     def _write_run(self) -> None:
         text = json.dumps(self._run, indent=2, ensure_ascii=False, default=str)

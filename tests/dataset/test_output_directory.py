@@ -94,6 +94,24 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     begin(tmp_path, dict(reversed(IDENTITY.items()))).release()  # the order of keys does not matter
 
 
+@pytest.mark.parametrize(
+    ("schema_version", "model", "taken"), [("1", "77", True), ("2", "77", False), ("1", "x", False)]
+)
+def test_what_an_earlier_version_called_the_same_configuration_is_taken_over(tmp_path, schema_version, model, taken):
+    begin(tmp_path, {**IDENTITY, "model": "77"}).finish({})
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": schema_version}))
+    output = OutputDirectory(str(tmp_path))
+    start = {"identity": IDENTITY, "description": {}, "earlier_identity": lambda: {**IDENTITY, "model": model}}
+    if not taken:
+        with pytest.raises(UsageError, match="model: 77 -> 3f2a"):
+            output.begin(**start)
+        return
+    output.begin(**start)
+    output.finish({})
+    begin(tmp_path).release()  # from now on it is bound to the new name
+
+
 def test_tuples_and_lists_are_one_identity(tmp_path):
     assert identity_hash({"size": (1, 2)}) == identity_hash({"size": [1, 2]})
     begin(tmp_path, {"size": (1, 2)}).release()

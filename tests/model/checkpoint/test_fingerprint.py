@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.model.checkpoint import fingerprint as module
-from pipeline.model.checkpoint.fingerprint import fingerprint
+from pipeline.model.checkpoint.fingerprint import fingerprint, sampled_fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +109,12 @@ def test_a_calibration_of_presence_changes_nothing(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) == before
     (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
     assert fingerprint(tmp_path) != before
+
+
+def test_what_outputs_of_the_first_schema_are_bound_to_is_still_known(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "notes.md").write_text("not counted")
+    (tmp_path / "model.safetensors").write_bytes(bytes(range(256)) * (40 << 12))
+    assert (
+        sampled_fingerprint(tmp_path) == "627dcfc2a031b4045e5f5476cdb23db232d375053ecb8bfb9396433325a2cfb5"
+    )  # by that release

@@ -27,7 +27,8 @@ FORMATS = {
     "rerun": "Rerun: a folder with a recording per video, for looking at; needs the extra `rerun`",
     "sa2va-finetune": "Sa2VA's fine-tuning data: a folder with annotations.json and images/",
     "webdataset": "tar files of frames and masks for training, in a folder",
-    "png": "as mevis, into a folder; any id: what cannot be in a file name becomes %3A and the like",
+    "png": "as mevis; any id: what cannot be in a file name becomes %3A and the like; with --objects all a folder per "
+    "object; import takes it back",
 }
 """Name of a format -> what it writes, for the help text; the formats themselves are in ``pipeline.export.formats``."""
 

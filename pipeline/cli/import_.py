@@ -13,7 +13,7 @@ from pipeline.settings import CheckedSettings, OneOf, Option
 if TYPE_CHECKING:
     from pipeline.versions import Edit, EditFile
 
-FORMATS = ("cvat", "label-studio", "fiftyone", "coco", "youtube-vis")
+FORMATS = ("cvat", "label-studio", "fiftyone", "coco", "youtube-vis", "png")
 """Tools whose files can be taken back; their readers are in ``pipeline.versions.readers``."""
 
 EPILOG = """\

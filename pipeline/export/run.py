@@ -91,6 +91,7 @@ def export(
     options = WriteOptions(
         manifest=manifest,
         file_names=FileNames(videos_folder(manifest, videos), file_names),
+        objects=objects,
         rle=rle,
         tracker=tracker,
         text_masks=text_masks,

@@ -25,10 +25,12 @@ class TrackAnnotation:
     Attributes:
         expression: Its text, as the tool has it; None where the file does not say.
         masks: By frame; a frame that the file covers and that is not in here shows nothing.
+        frames: Frames that the file covers of this object alone; None where it covers those of all objects.
     """
 
     expression: str | None = None
     masks: dict[str, Rle] = field(default_factory=dict)
+    frames: set[str] | None = None
 
     def call(self, expression: str | None, where: str) -> None:
         """Take over the expression that one of the track's masks has, if it has one.
@@ -62,18 +64,26 @@ class VideoAnnotation:
         frames: Frames that the file covers, of every expression.
         frames_of: Frames that it covers of single expressions.
         tracks: By expression and object; an object id of None is one that was drawn anew.
+        unions: By expression: the union of its objects, from files that do not tell objects apart.
     """
 
     frames: set[str] = field(default_factory=set)
     frames_of: dict[str, set[str]] = field(default_factory=dict)
     tracks: dict[tuple[str, int | None], TrackAnnotation] = field(default_factory=dict)
+    unions: dict[str, TrackAnnotation] = field(default_factory=dict)
 
     def track(self, expression_id: str, object_id: int | None) -> TrackAnnotation:
         """A track, made where it is not there yet."""
         return self.tracks.setdefault((expression_id, object_id), TrackAnnotation())
 
-    def covered(self, expression_id: str) -> set[str]:
-        """Frames of which the file says where the objects of an expression are."""
+    def union(self, expression_id: str) -> TrackAnnotation:
+        """The union of an expression's objects, made where it is not there yet."""
+        return self.unions.setdefault(expression_id, TrackAnnotation())
+
+    def covered(self, expression_id: str, track: TrackAnnotation | None = None) -> set[str]:
+        """Frames of which the file says where the objects of an expression are, or one of them."""
+        if track is not None and track.frames is not None:
+            return track.frames
         return self.frames | self.frames_of.get(expression_id, set())
 
 
@@ -121,14 +131,18 @@ class _VideoEdits:
 
     def of(self, rows: list[dict[str, Any]]) -> list[Edit]:
         frames = {name for row in rows for name in row["frames"] or ()}
-        masks = (track.masks for track in self._annotation.tracks.values())
-        named = self._annotation.frames.union(*self._annotation.frames_of.values(), *masks)
+        annotation = self._annotation
+        tracks = (*annotation.tracks.values(), *annotation.unions.values())
+        of_tracks = (frames for track in tracks for frames in (track.masks, track.frames or ()))
+        named = annotation.frames.union(*annotation.frames_of.values(), *of_tracks)
         if named - frames:
             self.unknown.append(f"video {self._video_id!r} has no frame {min(named - frames)!r}")
             return []
-        left = dict(self._annotation.tracks)
-        edits: list[Edit] = []
+        left = dict(annotation.tracks)
+        edits = self._union_edits(rows)
         for row in rows:
+            if row["expression_id"] in annotation.unions:
+                continue
             track = left.pop((row["expression_id"], row["object_id"]), None)
             edits += self._row_edits(row, track)
         texts = {row["expression_id"]: row["expression"] for row in rows}
@@ -141,7 +155,7 @@ class _VideoEdits:
     def _row_edits(self, row: dict[str, Any], track: TrackAnnotation | None) -> Iterator[Edit]:
         before = dict(zip(row["frames"] or (), row["masks"] or (), strict=False))
         shown = {name for name, rle in before.items() if rle is not None}
-        covered = self._annotation.covered(row["expression_id"])
+        covered = self._annotation.covered(row["expression_id"], track)
         if track is None:
             if self._keeps_missing or not covered & shown:
                 return
@@ -156,6 +170,29 @@ class _VideoEdits:
         }
         if changes:
             yield self._edit(Action.MASKS, row["expression_id"], row["object_id"], masks=changes)
+
+    def _union_edits(self, rows: list[dict[str, Any]]) -> list[Edit]:
+        """Edits of expressions of which the file has the union; only of a single object can it say what changed."""
+        edits: list[Edit] = []
+        for expression_id, track in self._annotation.unions.items():
+            own = [row for row in rows if row["expression_id"] == expression_id]
+            covered = self._annotation.covered(expression_id, track)
+            where = f"video {self._video_id!r}, expression {expression_id!r}"
+            if not own:
+                self.unknown.append(f"{where} is not in the dataset")
+            elif any(key[0] == expression_id for key in self._annotation.tracks):
+                self.unknown.append(f"{where} has pictures of single objects and of all of them")
+            elif len(own) == 1:
+                found = list(self._row_edits(own[0], track))
+                edits += [
+                    self._edit(Action.ABSENT, expression_id, None) if e.action is Action.DROP else e for e in found
+                ]
+            elif not _shows_the_same(track, own, covered):
+                self.unknown.append(
+                    f"{where} has {len(own)} objects, and its pictures do not tell them apart; export it with "
+                    "--objects all"
+                )
+        return edits
 
     def _renames(self, texts: Mapping[str, str]) -> Iterator[Edit]:
         """Expressions whose text was changed, on any of their masks."""
@@ -189,6 +226,19 @@ class _VideoEdits:
             where=where,
             **more,
         )
+
+
+def _shows_the_same(track: TrackAnnotation, rows: list[dict[str, Any]], covered: set[str]) -> bool:
+    """Whether a union is still that of some rows, or, as exports have it as well, the first of them."""
+    before = [dict(zip(row["frames"] or (), row["masks"] or (), strict=False)) for row in rows]
+    first, union = dict(before[0]), TrackAnnotation()
+    for masks in before:
+        for name, rle in masks.items():
+            if rle is not None:
+                union.add(name, rle)
+    return any(
+        all(_is_same(masks.get(name), track.masks.get(name)) for name in covered) for masks in (first, union.masks)
+    )
 
 
 def _is_same(one: Rle | None, other: Rle | None) -> bool:

@@ -1,12 +1,14 @@
 """Out to a tool and back: three tracks changed as the tool would write them, and `diff` names exactly these."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.dataset import MaskDataset, decode_mask, encode_masks
 from pipeline.errors import UsageError
@@ -126,12 +128,25 @@ def change_fiftyone(folder: Path, masks: dict) -> None:
     (folder / "samples.json").write_text(json.dumps(content))
 
 
+def change_png(folder: Path, masks: dict) -> None:
+    for file in folder.rglob("*.png"):
+        video_id, expression_id, group, _ = file.relative_to(folder).parts
+        key = (video_id, expression_id, int(group.removeprefix("object_")))
+        if key in (REMOVED, RENAMED):
+            Image.new("L", (17, 12)).save(file)
+        elif key == MOVED and (rle := masks[key][file.stem]) is not None:  # a program may save colours
+            picture = Image.fromarray(moved(rle).astype(np.uint8) * 200)
+            picture.convert("RGB").save(file)
+    next(folder.rglob("*.png")).unlink()  # what is not there says nothing
+
+
 CHANGES: dict[str, Callable[[Path, dict], None]] = {
     "cvat": change_cvat,
     "label-studio": change_label_studio,
     "fiftyone": change_fiftyone,
     "coco": change_coco,
     "youtube-vis": change_youtube_vis,
+    "png": change_png,
 }
 
 
@@ -139,7 +154,7 @@ CHANGES: dict[str, Callable[[Path, dict], None]] = {
 def test_three_changed_tracks_come_back(dataset: tuple[str, str], tmp_path: Path, tool: str) -> None:
     url, manifest = dataset
     folder = tmp_path / "tool"
-    export(url, manifest, tool, str(folder))
+    export(url, manifest, tool, str(folder), objects="all")
     if tool != "label-studio":  # there, what nobody annotated says nothing
         assert edits_of(url, READERS[tool].read(str(folder)), tool=tool).edits == []
     rows = {(r.row.video_id, r.row.expression_id, r.row.object_id): r.row for r in MaskDataset(url)}
@@ -148,7 +163,7 @@ def test_three_changed_tracks_come_back(dataset: tuple[str, str], tmp_path: Path
     edits = edits_of(url, READERS[tool].read(str(folder)), tool=tool)
     make_version(url, edits, str(tmp_path / "new"), tool=tool)
     found = diff(url, str(tmp_path / "new"))
-    renames = tool != "label-studio"  # its tasks show the expression, and cannot change it
+    renames = tool not in ("label-studio", "png")  # they show the expression, and cannot change it
     assert found.dropped == ([REMOVED] if renames else [RENAMED, REMOVED])
     assert found.renamed == ([(RENAMED, "the thing 0", "another <thing>")] if renames else [])
     assert [item.row for item in found.changed] == [MOVED]
@@ -285,3 +300,67 @@ def test_files_that_are_not_fiftyones(dataset: tuple[str, str], tmp_path: Path, 
     file.write_text(json.dumps(content))
     with pytest.raises(UsageError, match=says):
         READERS["fiftyone"].read(str(file))
+
+
+def pictures(dataset: tuple[str, str], folder: Path, **options: object) -> Path:
+    export(*dataset, "png", str(folder), **options)
+    return folder
+
+
+@pytest.mark.parametrize("objects", ["first", "union"])
+def test_pictures_of_whole_expressions(dataset: tuple[str, str], tmp_path: Path, objects: str) -> None:
+    url, _ = dataset
+    folder = pictures(dataset, tmp_path / "png", objects=objects)
+    (folder / ".DS_Store").write_bytes(b"")
+    assert edits_of(url, READERS["png"].read(str(folder)), tool="png").edits == []
+    for file in (folder / "v1" / "0").iterdir():
+        Image.new("1", (17, 12)).save(file)
+    whole = folder / "v0" / "1" / "00001.png"
+    picture = Image.new("P", (17, 12), 1)
+    picture.putpalette([0, 0, 0, 128, 0, 0])
+    picture.save(whole)
+    shutil.make_archive(str(tmp_path / "edited"), "zip", folder)
+    edits = edits_of(url, READERS["png"].read(str(tmp_path / "edited.zip")), tool="png")
+    make_version(url, edits, str(tmp_path / "new"), tool="png")
+    found = diff(url, str(tmp_path / "new"))
+    assert [(item.row, item.status[1]) for item in found.changed] == [
+        (("v0", "1", 0), "ok"), (("v1", "0", 0), "no_object"),
+    ]  # fmt: skip
+    new = {(r.row.video_id, r.row.expression_id): r.row for r in MaskDataset(str(tmp_path / "new"))}
+    assert decode_mask(new["v0", "1"].masks[1]).all()
+    Image.new("L", (17, 12), 255).save(folder / "v0" / "2" / "00001.png")  # of two objects
+    with pytest.raises(UsageError, match=r"expression '2' has 2 objects.*--objects all"):
+        edits_of(url, READERS["png"].read(str(folder)), tool="png")
+
+
+def _smooth(file: Path) -> None:
+    Image.linear_gradient("L").resize((17, 12)).save(file)
+
+
+def _transparent(file: Path) -> None:
+    Image.new("RGBA", (17, 12), (0, 0, 0, 0)).save(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_smooth, "several values beside black"),
+        (_transparent, "transparent in places"),
+        (lambda file: file.write_bytes(b"x"), "not a picture"),
+        (lambda file: file.rename(file.with_suffix(".jpg")), "is no PNG file"),
+        (lambda file: file.rename(file.with_name("9.png")), "no frame '9'"),
+        (lambda file: file.rename(file.parent.parent / "9.png"), "must be called VIDEO/EXPRESSION"),
+        (lambda file: shutil.copytree(file.parent, file.parent.parent / "x"), "expression 'x' is not in the dataset"),
+        (lambda file: Image.new("L", (12, 17), 255).save(file), r"size \[17, 12\]"),
+    ],
+    ids=["smooth", "transparent", "broken", "jpeg", "frame", "place", "expression", "size"],
+)
+def test_pictures_that_are_not_of_the_dataset(
+    dataset: tuple[str, str], tmp_path: Path, change: Callable, says: str
+) -> None:
+    folder = pictures(dataset, tmp_path / "png")
+    change(folder / "v0" / "1" / "00001.png")
+    with pytest.raises(UsageError, match=says):
+        make_version(
+            dataset[0], edits_of(dataset[0], READERS["png"].read(str(folder)), tool="png"), str(tmp_path / "new")
+        )

@@ -25,6 +25,8 @@ class WriteOptions:
     """Location of the manifest; formats that number things as a benchmark does read more of it."""
     file_names: FileNames
     """Names of the pictures that were annotated."""
+    objects: str = "first"
+    """What was taken of an answer with several objects: ``first``, ``union``, or ``all``."""
     rle: str = "compressed"
     """Masks in COCO files: ``compressed``, ``uncompressed`` or ``polygons``."""
     tracker: str = "sa2va-i"

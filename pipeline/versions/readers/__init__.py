@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 from pipeline.versions.annotations import Annotations
-from pipeline.versions.readers import coco, cvat, fiftyone, label_studio, youtube_vis
+from pipeline.versions.readers import coco, cvat, fiftyone, label_studio, png, youtube_vis
 
 __all__ = ["READERS", "Reader", "reader_of"]
 
@@ -31,6 +31,7 @@ READERS = {
         "fiftyone": fiftyone,
         "coco": coco,
         "youtube-vis": youtube_vis,
+        "png": png,
     }.items()
 }
 

@@ -22,7 +22,8 @@ def ground_video(
         VideoError: a keyframe cannot be read.
     """
     config = grounder.config
-    pictures = config.family.read_pictures(source, keyframes_of(source, procedure, num_keyframes), config)
+    keyframes = keyframes_of(source, procedure, num_keyframes)
+    pictures = config.family.read_pictures(source, keyframes, config, resize_on=grounder.resizes_on)
     return grounder.ground(
         pictures, expressions, question_form=procedure.question_form, presence_question=presence_question
     )

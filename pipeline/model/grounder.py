@@ -85,6 +85,12 @@ class Grounder(nn.Module):
         grounder.replies = ReplyReader(grounder.language_model, prompts, family)
         return grounder.eval()
 
+    @property
+    def resizes_on(self) -> torch.device | None:
+        """The GPU that should resize what the tower sees, which it does faster than a CPU; ``None`` without one."""
+        device = next(self.tower.parameters()).device
+        return device if device.type == "cuda" else None
+
     @torch.inference_mode()
     def ground(
         self,

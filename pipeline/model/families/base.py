@@ -53,7 +53,7 @@ class Pictures:
     """Keyframes, or one image, as a tower takes them.
 
     Attributes:
-        pixels: What :meth:`Tower.forward` takes, on the CPU.
+        pixels: uint8, what :meth:`Tower.look` takes; on the CPU, or on the device that resized.
         tokens: Image tokens of each image block of the prompt, in order.
         grids: Rows and columns of image tokens of each block; ``None`` for families without 2-D positions.
     """
@@ -152,8 +152,21 @@ class ModelFamily(ABC):
         """The published name that :meth:`map_tensor` maps to our parameter ``name`` (among others, where fused)."""
 
     @abstractmethod
-    def read_pictures(self, source: FrameSource, keyframes: Sequence[int], config: Any) -> Pictures:  # noqa: ANN401
+    def read_pictures(
+        self,
+        source: FrameSource,
+        keyframes: Sequence[int],
+        config: Any,  # noqa: ANN401
+        *,
+        resize_on: torch.device | None = None,
+    ) -> Pictures:
         """Read what the tower sees: the keyframes of a video, or an image.
+
+        Args:
+            source: The video or image.
+            keyframes: Frame indices; an image has the one frame.
+            config: Of the checkpoint.
+            resize_on: Device that resizes frames, to the same pixels; ``None`` leaves it to the CPU.
 
         Raises:
             VideoError: A frame cannot be read.

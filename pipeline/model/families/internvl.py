@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.errors import CheckpointError
 from pipeline.model.config import GroundingConfig
+from pipeline.model.exact_resize import resized_frame
 from pipeline.model.families import internvl_names
 from pipeline.model.families.base import ModelConfig, ModelFamily, Pictures
 from pipeline.model.families.internvl_prompt import TEMPLATES, InternVLPrompts
@@ -136,18 +138,31 @@ class InternVL(ModelFamily):
         """See :class:`ModelFamily`."""
         return internvl_names.published_name(name, config.language)
 
-    def read_pictures(self, source: FrameSource, keyframes: Sequence[int], config: InternVLConfig) -> Pictures:
+    def read_pictures(
+        self,
+        source: FrameSource,
+        keyframes: Sequence[int],
+        config: InternVLConfig,
+        *,
+        resize_on: torch.device | None = None,
+    ) -> Pictures:
         """See :class:`ModelFamily`: one square tile a keyframe; an image is cut into tiles, all in one image block."""
+        side = config.image_size
         if source.is_image:
-            tiles = image_tiles(next(source.read([0])), config)
+            tiles = image_tiles(next(source.read([0])), config, resize_on=resize_on)
             return tile_pictures(tiles, config, one_image=True)
-        return tile_pictures(np.stack(list(source.read(keyframes, side=config.image_size))), config)
+        if resize_on is None:  # in the decoder's process
+            return tile_pictures(np.stack(list(source.read(keyframes, side=side))), config)
+        frames = source.read(keyframes)
+        return tile_pictures(
+            torch.stack([resized_frame(frame, width=side, height=side, on=resize_on) for frame in frames]), config
+        )
 
 
-def tile_pictures(tiles: np.ndarray, config: InternVLConfig, *, one_image: bool = False) -> Pictures:
+def tile_pictures(tiles: np.ndarray | Tensor, config: InternVLConfig, *, one_image: bool = False) -> Pictures:
     """Tiles uint8 ``[N, S, S, 3]`` as pictures: of one image, or one keyframe each."""
     blocks = [len(tiles)] if one_image else [1] * len(tiles)
-    return Pictures(pixels=torch.from_numpy(tiles), tokens=tuple(config.tokens_per_tile * count for count in blocks))
+    return Pictures(pixels=torch.as_tensor(tiles), tokens=tuple(config.tokens_per_tile * count for count in blocks))
 
 
 def _with_sdpa(model_class: "type[PreTrainedModel]", config: Any) -> "PreTrainedModel":  # noqa: ANN401

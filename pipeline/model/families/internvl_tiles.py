@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+import torch
+from torch import Tensor
 
-from pipeline.video.resize import resize_square
+from pipeline.model.exact_resize import resized_frame
 
 if TYPE_CHECKING:
     from pipeline.model.families.internvl import InternVLConfig
@@ -33,21 +34,22 @@ def tile_grid(width: int, height: int, side: int, min_tiles: int, max_tiles: int
     return best
 
 
-def image_tiles(image: np.ndarray, config: "InternVLConfig") -> np.ndarray:
+def image_tiles(image: np.ndarray, config: "InternVLConfig", *, resize_on: torch.device | None = None) -> Tensor:
     """Tiles of an image, row by row, and the whole image as the last one if there are several.
 
     Args:
         image: uint8 RGB ``[H, W, 3]``.
         config: Names the tile size and the limits on their number.
+        resize_on: Device that resizes; ``None`` leaves it to the CPU.
 
     Returns:
-        uint8 ``[N, S, S, 3]``.
+        uint8 ``[N, S, S, 3]`` on that device, or on the CPU.
     """
     side = config.image_size
     columns, rows = tile_grid(image.shape[1], image.shape[0], side, config.min_tiles, config.max_tiles)
-    whole = Image.fromarray(image).resize((columns * side, rows * side), Image.Resampling.BICUBIC)
-    grid = np.asarray(whole).reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+    whole = resized_frame(image, width=columns * side, height=rows * side, on=resize_on)
+    grid = whole.view(rows, side, columns, side, 3).transpose(1, 2)
     tiles = [grid.reshape(-1, side, side, 3)]
     if config.use_thumbnail and columns * rows > 1:
-        tiles.append(resize_square(image, side)[None])
-    return np.concatenate(tiles)
+        tiles.append(resized_frame(image, width=side, height=side, on=resize_on)[None])
+    return torch.cat(tiles)

@@ -9,6 +9,7 @@ from transformers import InternVLVisionConfig, InternVLVisionModel
 
 from pipeline.errors import CheckpointError
 from pipeline.model.families.base import ImageTokens, Pictures, Tower
+from pipeline.model.pixels import normalisation_table, normalise_pixels
 
 if TYPE_CHECKING:
     from pipeline.model.families.internvl import InternVLConfig
@@ -24,8 +25,7 @@ class InternVLTower(Tower):
     Attributes are named as the parameter groups of the published checkpoint, ``vision_model`` and ``mlp1``.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
+    pixel_table: Tensor
 
     def __init__(self, config: "InternVLConfig") -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class InternVLTower(Tower):
         self.select_layer = config.select_layer
         self.pixel_shuffle_version = config.pixel_shuffle_version
         self.downsample_ratio = config.downsample_ratio
-        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        table = normalisation_table(IMAGENET_MEAN, IMAGENET_STD)
+        self.register_buffer("pixel_table", table, persistent=False)
 
     @torch.inference_mode()
     def look(self, pictures: Pictures) -> ImageTokens:
@@ -51,8 +51,7 @@ class InternVLTower(Tower):
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Tiles uint8 ``[N, S, S, 3]`` to float32 ``[N, 3, S, S]``: /255, then ImageNet mean and deviation."""
-        pixels = frames.permute(0, 3, 1, 2).to(torch.float32) / 255
-        return (pixels - self.pixel_mean) / self.pixel_std
+        return normalise_pixels(frames, self.pixel_table)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised tiles ``[N, 3, S, S]`` to image tokens ``[N, tokens_per_tile, language_width]``.

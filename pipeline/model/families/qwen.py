@@ -182,10 +182,17 @@ class QwenVL(ModelFamily):
         """See :class:`ModelFamily`."""
         return renamed_back(name, _NAMES)
 
-    def read_pictures(self, source: FrameSource, keyframes: Sequence[int], config: QwenConfig) -> Pictures:
+    def read_pictures(
+        self,
+        source: FrameSource,
+        keyframes: Sequence[int],
+        config: QwenConfig,
+        *,
+        resize_on: torch.device | None = None,
+    ) -> Pictures:
         """See :class:`ModelFamily`: every keyframe is an image of its own, and so is an image."""
         frames = source.read([0] if source.is_image else keyframes)
-        pixels, grids = patches_of(frames, int(config.vision["patch_size"]), config.merge)
+        pixels, grids = patches_of(frames, int(config.vision["patch_size"]), config.merge, resize_on=resize_on)
         return Pictures(pixels=pixels, tokens=tuple(rows * columns for rows, columns in grids), grids=tuple(grids))
 
     def prefix_positions(self, ids: Sequence[int], images: ImageTokens, image_id: int) -> Tensor:

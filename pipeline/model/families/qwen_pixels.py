@@ -5,9 +5,10 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
+
+from pipeline.model.exact_resize import interpolate_bicubic, resized_frame
 
 FIRST_CELL = 28
 """The first resize is to multiples of this; for patches of 16 pixels too, as in the reference."""
@@ -34,7 +35,7 @@ def fitted_size(height: int, width: int, cell: int, pixels: tuple[int, int]) -> 
     return rows * cell, columns * cell
 
 
-def resize_frame(frame: np.ndarray, cell: int) -> Tensor:
+def resize_frame(frame: np.ndarray, cell: int, *, resize_on: torch.device | None = None) -> Tensor:
     """A frame as the tower's patches are cut from it.
 
     First Pillow's bicubic filter to multiples of 28, then PyTorch's integer one to multiples of ``cell``. The two
@@ -43,14 +44,18 @@ def resize_frame(frame: np.ndarray, cell: int) -> Tensor:
     Args:
         frame: uint8 RGB ``[H, W, 3]``.
         cell: Pixels along one side of an image token.
+        resize_on: Device that resizes, to the same pixels; ``None`` leaves it to the CPU.
 
     Returns:
-        uint8 ``[3, H', W']``.
+        uint8 ``[3, H', W']`` on that device, or on the CPU.
     """
     height, width = fitted_size(frame.shape[0], frame.shape[1], FIRST_CELL, FIRST_PIXELS)
-    first = np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC))
-    pixels = torch.from_numpy(first).permute(2, 0, 1).contiguous()
+    first = resized_frame(frame, width=width, height=height, on=resize_on)
     size = fitted_size(height, width, cell, SECOND_PIXELS)
+    if resize_on is not None:
+        second = interpolate_bicubic(first[None], height=size[0], width=size[1])[0]
+        return second.permute(2, 0, 1).contiguous()
+    pixels = first.permute(2, 0, 1).contiguous()
     if size == (height, width):
         return pixels
     return functional.interpolate(pixels[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
@@ -73,14 +78,22 @@ def cut_patches(pixels: Tensor, patch: int, merge: int) -> Tensor:
     return grid.permute(1, 4, 2, 5, 0, 3, 6).reshape(-1, 3 * patch * patch)
 
 
-def patches_of(frames: Iterable[np.ndarray], patch: int, merge: int) -> tuple[Tensor, list[tuple[int, int]]]:
+def patches_of(
+    frames: Iterable[np.ndarray], patch: int, merge: int, *, resize_on: torch.device | None = None
+) -> tuple[Tensor, list[tuple[int, int]]]:
     """Patches of several frames one after the other, and rows and columns of image tokens of each.
 
     Frames are taken one at a time, so no more than one is held at its full size.
+
+    Args:
+        frames: uint8 RGB ``[H, W, 3]`` each.
+        patch: Side of a patch in pixels.
+        merge: Patches along one side of an image token.
+        resize_on: Device that resizes frames, to the same pixels; ``None`` leaves it to the CPU.
     """
     parts, grids = [], []
     for frame in frames:
-        pixels = resize_frame(frame, patch * merge)
+        pixels = resize_frame(frame, patch * merge, resize_on=resize_on)
         parts.append(cut_patches(pixels, patch, merge))
         grids.append((pixels.shape[1] // (patch * merge), pixels.shape[2] // (patch * merge)))
     return torch.cat(parts), grids

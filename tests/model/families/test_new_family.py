@@ -94,7 +94,14 @@ class Strips(ModelFamily):
     def published_name(self, name: str, config: ModelConfig) -> str:
         return name.replace("tower.projection.", "rows.").replace("language_model.", "text.")
 
-    def read_pictures(self, source: FrameSource, keyframes: Sequence[int], config: ModelConfig) -> Pictures:
+    def read_pictures(
+        self,
+        source: FrameSource,
+        keyframes: Sequence[int],
+        config: ModelConfig,
+        *,
+        resize_on: torch.device | None = None,
+    ) -> Pictures:
         strips, counts = [], []
         for number, frame in enumerate(source.read([0] if source.is_image else keyframes)):
             rows = frame[: 16 * (number + 1)]  # each picture has another number of tokens

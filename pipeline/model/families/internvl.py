@@ -171,13 +171,18 @@ def _with_sdpa(model_class: "type[PreTrainedModel]", config: Any) -> "PreTrained
 
 
 def _internlm2_as_llama(values: Mapping[str, Any]) -> "LlamaConfig":
-    """InternLM2 is Llama with fused projections (see ``internvl_names``) and dynamic NTK rope."""
+    """InternLM2 is Llama with fused projections (see ``internvl_names``).
+
+    Its dynamic NTK rope rescales beyond ``max_position_embeddings`` alone, and longer prompts are refused. Up to there
+    it equals the default rope, which does not read the length back from the GPU in every pass.
+    """
     from transformers import LlamaConfig
 
-    scaling = values.get("rope_scaling")
+    scaling = values.get("rope_scaling") or {"type": "default"}
+    kind = scaling.get("type", scaling.get("rope_type"))
     rope = {"rope_type": "default", "rope_theta": float(values["rope_theta"])}
-    if scaling:
-        rope |= {"rope_type": scaling.get("type", scaling.get("rope_type")), "factor": float(scaling["factor"])}
+    if kind not in ("default", "dynamic"):
+        rope |= {"rope_type": kind, "factor": float(scaling["factor"])}
     return LlamaConfig(
         vocab_size=values["vocab_size"],
         hidden_size=values["hidden_size"],

@@ -4,25 +4,20 @@ Ten rows and ten million go the same way: rows are added as Arrow tables, groupe
 compared with what the dataset holds; tasks are then read a window of videos at a time.
 """
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import duckdb
 import pyarrow as pa
 
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.manifest.contradictions import first_contradiction
+from pipeline.manifest.database import Database
 from pipeline.manifest.rows import ManifestRow, checked, rows_of_tasks, tables_of
 from pipeline.schema import Expression, VideoTask
 from pipeline.storage import resolve
 
-MEMORY = "640MB"
-"""Of the database; what needs more goes to disk."""
-THREADS = 2
 _NUMBER_BITS = 40
 _NAMED_VIDEOS = 1000
 """Contradicting videos of which the first row that contradicts is looked for."""
@@ -73,16 +68,10 @@ class Plan:
         self.total = Size(0, 0)
         """Of the manifest, after ``limit``."""
         self.rows = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="sa2va-i-plan-", ignore_cleanup_errors=True)
         self._files: list[tuple[str, str]] = []
         self._source = "work"
-        # in memory: what does not fit goes to this folder, and small manifests wait for no disk
-        self._connection = duckdb.connect(":memory:")
-        with self._database() as database:
-            database.execute(f"SET temp_directory='{self._folder.name}'")
-            database.execute(f"SET memory_limit='{MEMORY}'")
-            database.execute(f"SET threads={THREADS}")
-            database.execute("SET preserve_insertion_order=false")
+        self._database = Database(f"the plan of {manifest}")
+        with self._database.use() as database:
             database.execute(
                 "CREATE TABLE rows (position BIGINT, video_id VARCHAR, video VARCHAR, expression_id VARCHAR, "
                 "expression VARCHAR, frames VARCHAR[], license VARCHAR, video_source VARCHAR)"
@@ -117,7 +106,7 @@ class Plan:
     def add(self, file: int, table: pa.Table) -> None:
         """Add rows of a file, in any order: :data:`pipeline.manifest.rows.ROW_SCHEMA`, as ``checked`` leaves them."""
         self.rows += len(table)
-        with self._database() as database:
+        with self._database.use() as database:
             database.register("incoming", table)
             database.execute(
                 f"INSERT INTO rows SELECT number + {file << _NUMBER_BITS}, video_id, video, expression_id, expression, "
@@ -136,7 +125,7 @@ class Plan:
             UsageError: Two rows contradict each other; the message names both the place and the video.
         """
         self._check()
-        with self._database() as database:
+        with self._database.use() as database:
             database.execute(
                 f"CREATE TABLE videos AS SELECT video_id, min(position) AS first, count(*) AS expressions, "
                 f"{_DIGEST} AS digest, max(license) AS license, max(video_source) AS video_source "
@@ -156,7 +145,7 @@ class Plan:
         if self.parts:
             raise ValueError(f"the plan is arranged by {self.parts} parts")
         self.parts = parts
-        with self._database() as database:
+        with self._database.use() as database:
             database.execute(f"CREATE TABLE work ({_COLUMNS})")
             database.execute(
                 f"INSERT INTO work SELECT (digest % {int(parts)})::INTEGER AS part, first, position, video_id, video, "
@@ -169,7 +158,7 @@ class Plan:
     def begin_comparison(self) -> None:
         """From now on the plan's tasks are those that :meth:`keep_missing` finds."""
         self._source = "missing"
-        with self._database() as database:
+        with self._database.use() as database:
             database.execute(f"CREATE OR REPLACE TABLE missing ({_COLUMNS})")
 
     def all_missing(self) -> None:
@@ -184,7 +173,7 @@ class Plan:
             end: The part after the last one.
             done: Columns ``video_id``, ``expression_id``, ``expression``.
         """
-        with self._database() as database:
+        with self._database.use() as database:
             database.register("done", done)
             database.execute(
                 "INSERT INTO missing SELECT work.* FROM work "
@@ -199,14 +188,14 @@ class Plan:
 
     def videos_by_part(self) -> dict[int, int]:
         """Number of videos to do of each part that has any."""
-        with self._database() as database:
+        with self._database.use() as database:
             return dict(
                 database.execute(f"SELECT part, count(DISTINCT first) FROM {self._source} GROUP BY part").fetchall()
             )
 
     def windows(self, videos: int) -> list[Window]:
         """The work in pieces of so many videos, of which the last one has what is left."""
-        with self._database() as database:
+        with self._database.use() as database:
             starts = database.execute(
                 f"SELECT part, first, n FROM (SELECT part, first, row_number() OVER (ORDER BY part, first) - 1 AS n "
                 f"FROM (SELECT DISTINCT part, first FROM {self._source})) WHERE n % {int(videos)} = 0 ORDER BY n"
@@ -229,7 +218,7 @@ class Plan:
 
     def videos_of_parts(self, first: int, end: int) -> list[VideoTask]:
         """The videos of parts ``first`` up to ``end``, done or not, without their expressions."""
-        with self._database() as database:
+        with self._database.use() as database:
             table = database.sql(
                 f"SELECT video_id, {_OF_A_VIDEO} FROM work "
                 f"WHERE part >= {int(first)} AND part < {int(end)} GROUP BY video_id"
@@ -256,8 +245,7 @@ class Plan:
 
     def close(self) -> None:
         """Remove the database; harmless when repeated."""
-        self._connection.close()
-        self._folder.cleanup()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -268,7 +256,7 @@ class Plan:
         self.close()
 
     def _tasks(self, condition: str, order: str) -> list[VideoTask]:
-        with self._database() as database:
+        with self._database.use() as database:
             table = database.sql(
                 f"SELECT video_id, {_OF_A_VIDEO}, "
                 "list(expression_id ORDER BY position) AS ids, list(expression ORDER BY position) AS texts "
@@ -298,7 +286,7 @@ class Plan:
 
     def _check(self) -> None:
         """Refuse contradictions: candidates are found by hashes, and looked at row by row."""
-        with self._database() as database:
+        with self._database.use() as database:
             suspects = database.sql(
                 "SELECT video_id FROM (SELECT video_id, min(position) AS first FROM rows WHERE video_id IN ("
                 " SELECT video_id FROM (SELECT video_id, hash(video, frames) AS h, license, video_source FROM rows)"
@@ -327,22 +315,6 @@ class Plan:
         return f"{file}, {place}" if file else place
 
     def _size(self, query: str) -> Size:
-        with self._database() as database:
+        with self._database.use() as database:
             videos, expressions = database.execute(query).fetchall()[0]
         return Size(int(videos), int(expressions))
-
-    @contextmanager
-    def _database(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The database, whose failures are those of this machine's disk or memory."""
-        try:
-            yield self._connection
-        except RuntimeError as error:
-            if "interrupted" in str(error).lower():  # what DuckDB makes of Ctrl-C and SIGTERM
-                raise KeyboardInterrupt from error
-            raise
-        except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise StorageError(
-                f"the plan of {self.manifest} cannot be kept in {self._folder.name}: {reason} "
-                "(TMPDIR names another folder, with more space)"
-            ) from error

@@ -1,7 +1,14 @@
 """Planning in bounded memory: every video in its part and in one window, whatever the size of the manifest."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections import Counter
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +16,7 @@ import pytest
 
 from pipeline.dataset.layout import part_of
 from pipeline.errors import StorageError, UsageError
-from pipeline.manifest import plan, plan_manifest
+from pipeline.manifest import database, plan_manifest
 from pipeline.manifest.plan import Plan
 from pipeline.schema import Expression, VideoTask
 
@@ -50,7 +57,7 @@ def test_what_is_done_leaves_the_plan():
 
 
 def test_a_manifest_larger_than_the_memory_is_planned(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "MEMORY", "100MB")
+    monkeypatch.setattr(database, "MEMORY", "100MB")
     rows = 120_000
     columns = {
         "video_id": [f"video{row % 30_000:06d}" for row in range(rows)],
@@ -71,7 +78,7 @@ def test_a_manifest_larger_than_the_memory_is_planned(tmp_path, monkeypatch):
 
 
 def test_a_plan_that_cannot_be_kept_is_no_fault_of_the_manifest(monkeypatch):
-    monkeypatch.setattr(plan, "MEMORY", "1MB")
+    monkeypatch.setattr(database, "MEMORY", "1MB")
     with (
         pytest.raises(StorageError, match="the plan of the tasks cannot be kept"),
         Plan.of_tasks(task(f"video{number}", "text " * 50) for number in range(100_000)),
@@ -90,3 +97,43 @@ def test_a_fault_in_one_of_many_files_ends_the_reading_of_all(tmp_path):
     (tmp_path / "17.jsonl").write_text('{"video_id": 1}\n')
     with pytest.raises(UsageError, match=r"17\.jsonl: line 1: column 'video' is missing"):
         plan_manifest(str(tmp_path))
+
+
+def plan_folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("sa2va-i-plan-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_while_it_plans_says_so_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    manifest, scratch = tmp_path / "m.parquet", tmp_path / "scratch"
+    scratch.mkdir()
+    names = pa.array([f"video{i}" for i in range(600_000)])
+    texts = pa.array(["the thing"] * len(names))
+    pq.write_table(pa.table({"video_id": names, "video": names, "expression_id": names, "expression": texts}), manifest)
+    command = [sys.executable, "-c", "from pipeline.cli.program import main; raise SystemExit(main())", "annotate"]
+    command += ["--manifest", str(manifest), "--model", "nano", "--output", str(tmp_path / "out"), "--dry-run"]
+    environment = {**os.environ, "TMPDIR": str(scratch), "PYTHONPATH": str(Path(__file__).parents[2])}
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    while not plan_folders(scratch):
+        assert job.poll() is None, job.stderr and job.stderr.read()
+        time.sleep(0.02)
+    time.sleep(0.3)
+    job.send_signal(number)
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert "interrupted" in said.splitlines()[-1]
+    assert plan_folders(scratch) == []
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = "import os, signal\nfrom pipeline.manifest.database import Database\n"
+    program += "plan = Database('the plan')\nos.kill(os.getpid(), signal.SIGKILL)"
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", program], env=environment)
+    (abandoned,) = plan_folders(tmp_path)
+    with Plan("m", None), Plan("n", None):
+        alive = plan_folders(tmp_path)
+        assert len(alive) == 2
+        assert abandoned not in alive
+    assert plan_folders(tmp_path) == []

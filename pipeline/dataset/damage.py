@@ -2,18 +2,22 @@
 
 import logging
 import posixpath
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset.files import BrokenFileError, read_group, read_metadata
-from pipeline.dataset.layout import DAMAGED_FOLDER
+from pipeline.dataset.files import PARALLEL_READS, BrokenFileError, mask_files, read_group, read_metadata
+from pipeline.dataset.layout import DAMAGED_FOLDER, digest_of_file, part_of_digest, part_of_file
 from pipeline.schema import MASKS_SCHEMA
 from pipeline.storage import FileInfo, MissingFileError, atomic_write, delete, join, make_directory, read_bytes
 
 logger = logging.getLogger(__name__)
 
+CHECKED_BYTES = 2 * 2**30
+"""So much is read through for damage when a run begins."""
 Key = tuple[str, str]
 """Video and expression."""
 
@@ -110,3 +114,26 @@ def _keys(file: FileInfo, group: int) -> list[Key] | None:
     except (BrokenFileError, pa.ArrowException):
         return None
     return list(zip(rows["video_id"].to_pylist(), rows["expression_id"].to_pylist(), strict=True))
+
+
+def damaged_files(url: str, parts: int, parts_to_do: Collection[int]) -> list[FileInfo]:
+    """Files of an output that do not read back, among the first :data:`CHECKED_BYTES`.
+
+    Args:
+        url: Of the output.
+        parts: That it has.
+        parts_to_do: Whose files will be written anew; they are read first.
+    """
+
+    def is_concerned(file: FileInfo) -> bool:
+        number, digest = part_of_file(file.url), digest_of_file(file.url)
+        return (number[0] if number else part_of_digest(digest or "0", parts)) in parts_to_do
+
+    files, size_bytes = [], 0
+    for file in sorted(mask_files(url), key=lambda file: not is_concerned(file)):
+        size_bytes += file.size_bytes
+        if size_bytes > CHECKED_BYTES:
+            break  # what will be written anew is read when it is merged
+        files.append(file)
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        return [file for file, sound in zip(files, pool.map(is_sound, files), strict=True) if not sound]

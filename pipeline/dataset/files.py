@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dataset.layout import MASKS_FOLDER, digest_of_file, part_of_digest, part_of_file, video_digest
 from pipeline.dataset.versions import check_version, current_columns
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.storage import (
     FileInfo,
     MissingFileError,
@@ -167,3 +167,21 @@ def read_columns_of_all(files: list[FileInfo], columns: list[str]) -> Iterator[t
 
     with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
         yield from pool.map(read, files)
+
+
+def files_of_single_videos(url: str, parts: int) -> dict[int, list[str]]:
+    """Files of an output that hold one video each, as in schema version 1, by the part they belong to.
+
+    Raises:
+        UsageError: A file is of another kind of dataset.
+    """
+    found: dict[int, list[str]] = {}
+    for file in mask_files(url):
+        digest, part = digest_of_file(file.url), part_of_file(file.url)
+        if digest is not None:
+            found.setdefault(part_of_digest(digest, parts), []).append(file.url)
+        elif part is None or part[1] != parts:
+            raise UsageError(
+                f"{scrub(file.url)}: is not a file of this output, which has {parts} parts; move it elsewhere"
+            )
+    return found

@@ -5,23 +5,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
 
 from pipeline.dataset.card import dataset_card
-from pipeline.dataset.damage import is_sound, keep_damaged
-from pipeline.dataset.files import PARALLEL_READS, mask_files
+from pipeline.dataset.damage import damaged_files, keep_damaged
+from pipeline.dataset.files import files_of_single_videos
 from pipeline.dataset.identity import check_identity, identity_hash, without_secrets
 from pipeline.dataset.layout import (
     CARD_FILE,
     MASKS_FOLDER,
     MOST_PARTS,
-    RUN_FILE,
     STATE_FOLDER,
     digest_of_file,
     part_of,
@@ -32,6 +29,7 @@ from pipeline.dataset.lock import RunLock
 from pipeline.dataset.merge import PartMerger
 from pipeline.dataset.merging import Merge, Merging
 from pipeline.dataset.owner import Owner, check_owner, disown_earlier, take_ownership
+from pipeline.dataset.run_file import check_place, stored_run, write_run
 from pipeline.dataset.staging import adopt, staged_since, tidy
 from pipeline.dataset.state import Counts, DatasetState, statuses
 from pipeline.dataset.terms import Terms, terms_of
@@ -40,15 +38,11 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.manifest.plan import Plan
 from pipeline.schema import SCHEMA_VERSION, MaskRow, VideoTask
 from pipeline.storage import (
-    FileInfo,
-    MissingFileError,
     absolute,
     atomic_write,
     exists,
-    is_local,
     join,
     make_directory,
-    read_bytes,
     remove_leftovers,
     scrub,
 )
@@ -57,8 +51,6 @@ logger = logging.getLogger(__name__)
 
 _OF_LAST_WORK = ("timings", "this_run")
 """Of run.json: what a run that finds nothing to do leaves as it was."""
-CHECKED_BYTES = 2 * 2**30
-"""So much is read through for damage when a run begins."""
 
 
 class OutputDirectory:
@@ -123,12 +115,12 @@ class OutputDirectory:
                 or it is something other than a mask dataset.
             StorageError: It cannot be written.
         """
-        self._check_place()
+        check_place(self.url)
         make_directory(join(self.url, MASKS_FOLDER))
         make_directory(join(self.url, STATE_FOLDER))
         self._lock.acquire()
         try:
-            stored = self._stored_run() or {}
+            stored = stored_run(self.url)
             check_identity(self.url, stored, identity, earlier_identity)
             parts = _checked_parts(stored.get("parts", 0)) or _checked_parts(parts)
             owner = self._owner = take_ownership(self.url, self.run_id)
@@ -303,15 +295,7 @@ class OutputDirectory:
         """Adopt what earlier runs staged, and find the files of single videos, which the older layout had."""
         unmerged = adopt(self.url, owner.generation, parts, since=owner.since)
         disown_earlier(self.url, owner)
-        video_files: dict[int, list[str]] = {}
-        for file in mask_files(self.url):
-            digest, part = digest_of_file(file.url), part_of_file(file.url)
-            if digest is not None:
-                video_files.setdefault(part_of_digest(digest, parts), []).append(file.url)
-            elif part is None or part[1] != parts:
-                raise UsageError(
-                    f"{scrub(file.url)}: is not a file of this output, which has {parts} parts; move it elsewhere"
-                )
+        video_files = files_of_single_videos(self.url, parts)
         self._merging = Merging(self.merger.merge, video_files=video_files)
         self._merging.left_behind({*unmerged, *video_files})
         self._merging.start()
@@ -319,19 +303,7 @@ class OutputDirectory:
     def _take_out_damage(self, parts_to_do: Collection[int]) -> bool:
         """Read files through, first those that will be written anew; returns whether any was damaged."""
         parts = self._held().parts
-
-        def is_concerned(file: FileInfo) -> bool:
-            number, digest = part_of_file(file.url), digest_of_file(file.url)
-            return (number[0] if number else part_of_digest(digest or "0", parts)) in parts_to_do
-
-        files, size_bytes = [], 0
-        for file in sorted(mask_files(self.url), key=lambda file: not is_concerned(file)):
-            size_bytes += file.size_bytes
-            if size_bytes > CHECKED_BYTES:
-                break  # what will be written anew is read when it is merged
-            files.append(file)
-        with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            damaged = [file for file, sound in zip(files, pool.map(is_sound, files), strict=True) if not sound]
+        damaged = damaged_files(self.url, parts, parts_to_do)
         for file in damaged:
             number = part_of_file(file.url)
             if number:
@@ -342,32 +314,8 @@ class OutputDirectory:
             self._merger_thread().forget_file(part_of_digest(digest_of_file(file.url) or "", parts), file.url)
         return bool(damaged)
 
-    def _check_place(self) -> None:
-        """Refuse to mix into, or overwrite, what is not ours."""
-        if is_local(self.url) and Path(self.url).exists() and not Path(self.url).is_dir():
-            raise UsageError(f"{self.url}: --output must name a folder, this is a file")
-        if exists(join(self.url, RUN_FILE)):
-            return
-        if exists(join(self.url, CARD_FILE)) or mask_files(self.url):
-            raise UsageError(
-                f"{scrub(self.url)}: holds files but no {RUN_FILE}, so it is not the output of a run; name a new folder"
-            )
-
-    def _stored_run(self) -> dict[str, Any] | None:
-        file = join(self.url, RUN_FILE)
-        try:
-            stored = json.loads(read_bytes(file))
-        except MissingFileError:
-            return None
-        except ValueError as error:
-            raise UsageError(f"{scrub(file)}: not readable as JSON ({error}); name a new --output") from error
-        if not isinstance(stored, dict) or not isinstance(stored.get("identity"), dict):
-            raise UsageError(f"{scrub(file)}: not written by this program; name a new --output")
-        return stored
-
     def _write_run(self) -> None:
-        text = json.dumps(self._run, indent=2, ensure_ascii=False, default=str)
-        atomic_write(join(self.url, RUN_FILE), text.encode("utf-8", "replace"))
+        write_run(self.url, self._run)
 
     def _write_card(self, counts: Counts, *, finished: bool, terms: Terms | None = None) -> None:
         card = dataset_card(self.url, counts, run=self._run["identity"], finished=finished, terms=terms)

@@ -181,7 +181,7 @@ def test_damage_is_found_also_where_nothing_else_is_to_do(tmp_path, make_row):
 
 def test_damage_that_only_merging_meets_ends_the_run_and_the_next_one_does_it_again(tmp_path, make_row, monkeypatch):
     file = written(tmp_path, make_row)
-    monkeypatch.setattr("pipeline.dataset.output.CHECKED_BYTES", 0)
+    monkeypatch.setattr("pipeline.dataset.damage.CHECKED_BYTES", 0)
     damage_masks(file)
     with begin(tmp_path) as output:
         assert output.remaining([TASKS[0], TASKS[1]], retry_failed=False) == [TASKS[1]]

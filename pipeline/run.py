@@ -1,4 +1,4 @@
-"""The verbs: a manifest goes through Ground, Segment and Write on Ray Data and becomes a mask dataset."""
+"""A manifest goes through Ground, Segment and Write on Ray Data and becomes a mask dataset."""
 
 import logging
 import platform
@@ -15,7 +15,7 @@ from pipeline.dataset.content import version_of
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.layout import number_of_parts
 from pipeline.dataset.output import OutputDirectory
-from pipeline.dataset.state import Counts, DatasetState
+from pipeline.dataset.state import Counts
 from pipeline.dataset.tables import rows_table, with_terms
 from pipeline.engine import cluster
 from pipeline.engine.fewer_nodes import place_on_fewer
@@ -28,7 +28,6 @@ from pipeline.engine.progress import Progress, duration
 from pipeline.engine.rounds import Rounds
 from pipeline.engine.settings import WorkerSettings
 from pipeline.engine.stage import PoolSpec, Stage
-from pipeline.engine.workload import SAMPLE, measure
 from pipeline.errors import UsageError
 from pipeline.manifest import Plan, plan_of
 from pipeline.model.checkpoint.fingerprint import fingerprint, sampled_fingerprint
@@ -96,7 +95,7 @@ def annotate(
     """
     started = time.monotonic()
     with plan_of(config.as_dict()) as work:
-        model, directory = _checked_model(config)
+        model, directory = checked_model(config)
         model_fingerprint = fingerprint(directory)
         identity = {**config.identity(model_fingerprint), **_given_masks(config)}
         calibration = None if config.calibration is None else _calibration(config.calibration)
@@ -187,42 +186,6 @@ def _work(
             metrics.add(row, left=progress.videos - progress.done, completes=completes)
 
 
-def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per_gpu_hour: float | None = None) -> str:
-    """What :func:`annotate` would do, found out without starting anything or writing to the output.
-
-    Args:
-        config: The run.
-        seconds_per_frame: Of worker time for one frame of video, to estimate GPU-hours by.
-        price_per_gpu_hour: To price these, in USD.
-    """
-    with plan_of(config.as_dict()) as todo:
-        model, directory = _checked_model(config)
-        DatasetState(config.output).compare(todo, retry_failed=config.retry_failed)
-        total, left = todo.total, todo.size()
-        work = measure(todo.sample(SAMPLE), config, videos=left.videos)
-    lines = [
-        f"{total.videos} videos with {total.expressions} expressions in {config.manifest or config.video}",
-        (
-            f"to do: {left.videos} videos with {left.expressions} expressions; "
-            f"done before: {total.expressions - left.expressions} expressions"
-        ),
-        str(work),
-        f"model: {model}, in {directory}",
-    ]
-    if seconds_per_frame is not None:
-        hours = work.frames * seconds_per_frame / 3600
-        lines.append(
-            f"estimate: {hours:.2f} GPU-hours at {seconds_per_frame:.3g} s a frame, a whole GPU for each worker"
-        )
-        if price_per_gpu_hour is not None and work.masks:
-            price = hours * price_per_gpu_hour
-            lines.append(
-                f"price: {price:.2f} USD at {price_per_gpu_hour:g} USD a GPU-hour; {1000 * price / work.masks:.4g} USD "
-                "per 1,000 frames and expression"
-            )
-    return "\n".join(lines)
-
-
 def _stages(config: RunConfig) -> tuple[type[Stage], ...]:
     """What every video of a run goes through."""
     return PIPELINE if config.masks is None else PIPELINE_FROM_MASKS
@@ -256,7 +219,7 @@ def _calibration(file: str) -> Calibration:
     return Calibration.from_json(text, origin=f"--calibration {scrub(file)}")
 
 
-def _checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
+def checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
     """The model and its directory on this machine, known to be usable for this run."""
     model = pin_model(config.model)
     directory = fetch_model(model)

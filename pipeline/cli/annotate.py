@@ -81,8 +81,8 @@ def run(options: Options) -> int:
 
 def _say_plan(config: RunConfig, options: Options) -> int:
     # Ray is imported here, after its environment is prepared and after usage errors had their chance
+    from pipeline.dry_run import plan
     from pipeline.engine.workload import seconds_per_frame_of
-    from pipeline.run import plan
 
     rate = seconds_per_frame_of(options.rate_of) if options.rate_of is not None else options.seconds_per_frame
     said = plan(config, seconds_per_frame=rate, price_per_gpu_hour=options.price_per_gpu_hour)

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 from pipeline.config import RunConfig
 from pipeline.dataset import MaskDataset
 from pipeline.dataset.layout import part_of, part_of_file
-from pipeline.run import plan
+from pipeline.dry_run import plan
 from pipeline.status import read_status
 from tests.conftest import run_workshop
 

@@ -31,6 +31,7 @@ def shown_object(clips: Path, rows: dict) -> tuple[tuple[str, str, int], list]:
     raise AssertionError("no such row")
 
 
+@pytest.mark.slow
 def test_the_track_follows_a_correction(clips: Path, ray_address: str, tmp_path: Path) -> None:
     lines = (clips / "manifest.jsonl").read_text().splitlines()
     out, corrected, new = (tmp_path / name for name in ("out", "corrected", "new"))

@@ -32,14 +32,20 @@ def commit_of(model_id: str, revision: str | None) -> str:
 
 
 def download(model_id: str, commit: str) -> Path:
-    """The directory of a model in the Hub client's cache; what is missing is fetched.
+    """The directory of a model in the Hub client's cache; what is missing is fetched, where the Hub answers.
 
     Raises:
         CheckpointError: it cannot be fetched; says what to do.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HTTPError
 
+    try:
+        HfApi().model_info(model_id, revision=commit, timeout=ANSWER_TIMEOUT_S)
+    except (HTTPError, OSError):
+        cached = _cached(model_id, commit)  # the client itself would ask for half a minute before it looks there
+        if cached is not None:
+            return cached
     try:
         return Path(snapshot_download(model_id, revision=commit, allow_patterns=list(MODEL_FILES)))
     except (HTTPError, OSError) as error:

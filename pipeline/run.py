@@ -1,12 +1,10 @@
 """A manifest goes through Ground, Segment and Write on Ray Data and becomes a mask dataset."""
 
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from pipeline.engine.placement import Placement, place_within
 from pipeline.engine.progress import Progress, duration
 from pipeline.engine.rounds import Rounds
 from pipeline.engine.settings import WorkerSettings
+from pipeline.engine.software import software, versions
 from pipeline.engine.stage import PoolSpec, Stage
 from pipeline.errors import UsageError
 from pipeline.manifest import Plan, plan_of
@@ -139,6 +138,7 @@ def annotate(
                     on_cpu=placement.stages_on_cpu,
                     calibration=calibration,
                     writer=output.writer,
+                    software=software(),
                 )
                 _work(work, settings, pools, placement, output, progress)
             seconds = time.monotonic() - started
@@ -225,12 +225,6 @@ def checked_model(config: RunConfig) -> tuple[PinnedModel, Path]:
     directory = fetch_model(model)
     check_checkpoint(directory, config.resolved_procedure())
     return model, directory
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result may depend on."""
-    packages = ("sa2va-i-pipeline", "ray", "torch", "transformers", "sam2", "pyarrow", "decord", "av", "pillow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _summary(config: RunConfig, progress: Progress, seconds: float) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What every worker of a run is told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ class WorkerSettings:
 
     writer: DatasetWriter | None = None
     """Where rows are committed."""
+
+    software: Mapping[str, str] = field(default_factory=dict)
+    """What every worker has to run, as the driver does: see :func:`pipeline.engine.software.check_software`."""
 
     patience: Patience = field(default_factory=Patience)
     """How long to wait for machines and storages that are in trouble."""

@@ -10,6 +10,7 @@ from pipeline.engine.attempts import Attempts
 from pipeline.engine.guard import attempt, deadline, describe, kind_of, node_trouble, on_this_node
 from pipeline.engine.metrics import StageMetrics
 from pipeline.engine.settings import WorkerSettings
+from pipeline.engine.software import check_software
 from pipeline.engine.stage import Row, Stage
 from pipeline.errors import NodeError
 from pipeline.logs import log_structured
@@ -42,13 +43,13 @@ class Worker:
         self._failures_of_node = 0
         self._broken: str | None = None
         try:
+            check_software(settings.software)
             self._stage: Stage | None = stage(settings)
         except NodeError as error:
             self._stage, self._broken = None, describe(on_this_node(error))
-            self._failures_of_node = 1
-            if self._attempts is None:
-                raise
-            self._attempts.broken(self._broken)
+            if self._attempts is not None:
+                self._failures_of_node = 1
+                self._attempts.broken(self._broken)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Rows of the stage's ``input_schema`` to rows of its ``output_schema``."""

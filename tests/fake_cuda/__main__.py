@@ -10,14 +10,19 @@ from pathlib import Path
 
 import torch
 
+from tests.fake_cuda.counting import Report
+from tests.fake_cuda.grounders import grounder_steps, spread_steps
 from tests.fake_cuda.limits import exceeded
-from tests.fake_cuda.steps import Report, grounder_steps, published_config, segmenter_steps
+from tests.fake_cuda.steps import published_config, segmenter_steps
+
+SIZES = ["1B", "4B", "8B", "26B", "Qwen2_5-VL-7B", "Qwen3-VL-4B"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fake_cuda", description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the report there")
-    parser.add_argument("--sizes", nargs="*", default=["1B", "4B", "8B"], help="grounders to build")
+    parser.add_argument("--sizes", nargs="*", default=SIZES, help="grounders to build")
+    parser.add_argument("--spread", nargs="*", default=["26B"], help="grounders to build over two devices")
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 4, 16])
     parser.add_argument("--operators", help="also list the operators of this step")
     args = parser.parse_args()
@@ -25,6 +30,8 @@ def main() -> int:
     segmenter_steps(report, published_config("1B"), args.objects)
     for size in args.sizes:
         grounder_steps(report, size, published_config(size))
+    for size in args.spread:
+        spread_steps(report, size, published_config(size))
     print(f"torch {torch.__version__}, fake device, bfloat16")
     print(f"{'step':24} kernels  casts       GB   TFLOP  live GB")
     for name, cost in report.steps.items():

@@ -1,8 +1,10 @@
 """What a step costs on a device: kernels, casts of weights, bytes moved, arithmetic, memory alive."""
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -94,6 +96,27 @@ class CostCounter(TorchDispatchMode):
         for key in [key for key, (reference, _) in self._alive.items() if reference.expired()]:
             del self._alive[key]
         return sum(size for _, size in self._alive.values())
+
+
+class Report:
+    """Costs by step, and what could not run."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Cost] = {}
+        self.mismatches: list[str] = []
+
+    def measure(self, name: str, modules: list[nn.Module], step: Callable[[], Any]) -> Any:
+        """Run a step and note its cost; an error is a mismatch."""
+        try:
+            with torch.no_grad(), CostCounter(modules) as counter:
+                result = step()
+        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            where = traceback.extract_tb(error.__traceback__)
+            ours = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "/pipeline/" in f.filename]
+            self.mismatches.append(f"{name}: {' '.join(str(error).split())} ({' < '.join(reversed(ours[-4:]))})")
+            return None
+        self.steps[name] = counter.cost
+        return result
 
 
 def _key(tensor: Tensor) -> int:

@@ -39,6 +39,19 @@ def _attention(
     return aten._scaled_dot_product_efficient_attention(query, key, value, None, False)[0]
 
 
+_rows_of_masks = [0]
+
+
+@contextmanager
+def rows_of_masks(count: int) -> Iterator[None]:
+    """Inside, a boolean mask that something is indexed with is taken to choose so many rows."""
+    _rows_of_masks.append(count)
+    try:
+        yield
+    finally:
+        _rows_of_masks.pop()
+
+
 def _index(tensor: Tensor, key: Any) -> Any:
     """Indexing through ``aten.index``, after the slices, integers and new axes in it."""
     parts = list(key) if isinstance(key, tuple) else [key]
@@ -49,12 +62,14 @@ def _index(tensor: Tensor, key: Any) -> Any:
     advanced: dict[int, Tensor] = {}
     axis = 0
     for part in parts:
-        if part is None:
+        if isinstance(part, Tensor) and part.dtype == torch.bool:
+            rows = torch.empty(_rows_of_masks[-1], dtype=torch.int64, device=tensor.device)
+            tensor = aten.flatten(tensor, axis, axis + part.ndim - 1)
+            advanced[axis] = rows
+        elif part is None:
             tensor = aten.unsqueeze(tensor, axis)
         elif isinstance(part, bool | Tensor | list | range):
-            rows = part if isinstance(part, Tensor) else _to(torch.tensor(list(part)), tensor.device)
-            advanced[axis] = rows
-            axis += max(0, rows.ndim - 1) if rows.dtype == torch.bool else 0
+            advanced[axis] = part if isinstance(part, Tensor) else _to(torch.tensor(list(part)), tensor.device)
         elif isinstance(part, int):
             tensor = aten.select(tensor, axis, part)
             continue
@@ -64,6 +79,18 @@ def _index(tensor: Tensor, key: Any) -> Any:
     if not advanced:
         return aten.alias(tensor)
     return aten.index(tensor, [advanced.get(i) for i in range(max(advanced) + 1)])
+
+
+def _set(tensor: Tensor, key: Any, values: Any) -> None:
+    """Writing at the places of a boolean mask, or through slices and integers."""
+    parts = key if isinstance(key, tuple) else (key,)
+    masks = [part for part in parts if isinstance(part, Tensor | list)]
+    if not masks:
+        aten.copy_(_index(tensor, key), values)
+    elif len(masks) == 1 and isinstance(masks[0], Tensor) and parts[0] is masks[0] and masks[0].dtype == torch.bool:
+        aten.index_put_(tensor, masks, values)
+    else:
+        raise NotImplementedError(f"writing at {key} on a fake device")
 
 
 def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -76,7 +103,7 @@ def _to(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         elif isinstance(arg, Tensor):
             device, dtype = arg.device, arg.dtype
     device = tensor.device if device is None else torch.device(device)
-    device = CUDA if device.type == "cuda" else device
+    device = CUDA if device.type == "cuda" and device.index is None else device
     dtype = dtype or tensor.dtype
     if device == tensor.device and dtype == tensor.dtype:
         return tensor
@@ -100,7 +127,10 @@ def _zeros(tensor: Tensor) -> Any:
 
 def _where(condition: Tensor, *values: Any) -> Tensor:
     tensors = [value for value in values if isinstance(value, Tensor)]
-    full = [v if isinstance(v, Tensor) else aten.full([], v, dtype=tensors[0].dtype, device=CUDA) for v in values]
+    full = [
+        v if isinstance(v, Tensor) else aten.full([], v, dtype=tensors[0].dtype, device=tensors[0].device)
+        for v in values
+    ]
     return aten.where(condition, *full)
 
 
@@ -110,6 +140,7 @@ class _NoGuard(TorchFunctionMode):
     substitutes: Mapping[Any, Callable[..., Any]] = {
         nn.functional.scaled_dot_product_attention: _attention,
         Tensor.__getitem__: _index,
+        Tensor.__setitem__: _set,
         Tensor.to: _to,
         Tensor.cpu: lambda tensor: _to(tensor, "cpu"),
         Tensor.float: lambda tensor: _to(tensor, torch.float32),
@@ -170,13 +201,22 @@ def fake_cuda() -> Iterator[FakeTensorMode]:
         yield fake
 
 
-def put_on_cuda(module: nn.Module, dtype: torch.dtype) -> None:
-    """Give every parameter and buffer of a module fake storage on the device; call it inside :func:`fake_cuda`."""
-    for part in module.modules():
+def put_on_cuda(
+    module: nn.Module, dtype: torch.dtype, device_of: Callable[[str], torch.device] = lambda _: CUDA
+) -> None:
+    """Give every parameter and buffer of a module fake storage on its device; call it inside :func:`fake_cuda`.
+
+    Args:
+        module: Its tensors may be without storage.
+        dtype: Of the parameters.
+        device_of: Names the device of each parameter and buffer, by its full name.
+    """
+    for path, part in module.named_modules():
+        prefix = f"{path}." if path else ""
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                fake = torch.empty(parameter.shape, dtype=dtype, device=CUDA)
+                fake = torch.empty(parameter.shape, dtype=dtype, device=device_of(prefix + name))
                 part._parameters[name] = nn.Parameter(fake, requires_grad=False)
         for name, buffer in part._buffers.items():
             if buffer is not None:
-                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device=CUDA)
+                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device=device_of(prefix + name))

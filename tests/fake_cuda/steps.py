@@ -1,26 +1,24 @@
-"""The steps that are measured: SAM 2 with several objects, and the grounder of each size."""
+"""The steps of SAM 2 that are measured: with several objects, in both procedures, and where memory runs out."""
 
 import gzip
 import json
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from accelerate import init_empty_weights
-from transformers import DynamicCache
 
 from pipeline.model.exact_resize import resize_bicubic
 from pipeline.model.families import config_of
 from pipeline.model.families.base import ModelConfig
-from pipeline.model.grounder import Grounder
 from pipeline.model.procedure import SA2VA, SA2VA_I, Procedure
 from pipeline.model.sam2.memory import MemoryEntry
-from pipeline.model.sam2.propagation import ObjectBatch
+from pipeline.model.sam2.propagation import FrameMasks, ObjectBatch, Propagation
 from pipeline.model.sam2.segmenter import Segmenter
 from pipeline.model.sam2.stream import final_masks
-from tests.fake_cuda.counting import Cost, CostCounter
+from tests.fake_cuda.counting import Report
 from tests.fake_cuda.device import CUDA, fake_cuda, put_on_cuda
 
 KEYS = Path(__file__).resolve().parents[1] / "golden" / "keys"
@@ -31,27 +29,6 @@ SIZE = (480, 854)
 def published_config(size: str) -> ModelConfig:
     """The configuration of a published size."""
     return config_of(json.loads(gzip.decompress((KEYS / f"{size}.config.json.gz").read_bytes())))
-
-
-class Report:
-    """Costs by step, and what could not run."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, Cost] = {}
-        self.mismatches: list[str] = []
-
-    def measure(self, name: str, modules: list[torch.nn.Module], step: Callable[[], Any]) -> Any:
-        """Run a step and note its cost; an error is a mismatch."""
-        try:
-            with torch.no_grad(), CostCounter(modules) as counter:
-                result = step()
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            where = traceback.extract_tb(error.__traceback__)
-            ours = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "/pipeline/" in f.filename]
-            self.mismatches.append(f"{name}: {' '.join(str(error).split())} ({' < '.join(reversed(ours[-4:]))})")
-            return None
-        self.steps[name] = counter.cost
-        return result
 
 
 def segmenter_on_cuda(config: ModelConfig, dtype: torch.dtype) -> Segmenter:
@@ -79,6 +56,7 @@ def segmenter_steps(
         for procedure, suffix in ((SA2VA_I, ""), (SA2VA, "_sa2va")):
             for count in objects:
                 _object_steps(report, segmenter, procedure, count, suffix, lambda: segmenter.encode(frames(1))[0])
+        _halved_step(report, segmenter, max(objects), lambda: segmenter.encode(frames(1))[0])
 
 
 def _object_steps(
@@ -108,6 +86,32 @@ def _object_steps(
         report.measure(f"final_masks_{name}", [segmenter], lambda: final_masks(masks.logits, *height_width, side))
 
 
+def _halved_step(report: Report, segmenter: Segmenter, objects: int, encoded: Callable[[], Any]) -> None:
+    """A tracked frame on which memory does not suffice for all objects together, but for half of them."""
+    prompts = torch.empty(objects, segmenter.config.d_model, device=CUDA)
+    propagation = Propagation(segmenter, SA2VA_I, prompts, num_frames=80, height=SIZE[0], width=SIZE[1])
+    track = ObjectBatch.track
+
+    def track_at_most_half(batch: ObjectBatch, index: int, features: Any) -> FrameMasks:
+        if len(batch) > (objects + 1) // 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return track(batch, index, features)
+
+    def step() -> FrameMasks:
+        masks = propagation.track(KEYFRAMES + 20, features)
+        if len(masks.logits) != objects:
+            raise ValueError(f"{len(masks.logits)} masks of {objects} objects")
+        return masks
+
+    with torch.no_grad():
+        features = encoded()
+        propagation.add_keyframe(0, features)
+        (batch,) = propagation.batches
+        _fill(batch, batch.bank.conditioning[0])
+        with mock.patch.object(ObjectBatch, "track", track_at_most_half):
+            report.measure(f"track_e{objects}_halved", [segmenter], step)
+
+
 def _fill(batch: ObjectBatch, like: MemoryEntry) -> None:
     """Fill the windows of memory with entries of the right shape."""
 
@@ -117,29 +121,3 @@ def _fill(batch: ObjectBatch, like: MemoryEntry) -> None:
     batch.bank.conditioning = {index: entry() for index in range(KEYFRAMES)}
     for index in range(KEYFRAMES, KEYFRAMES + 20):
         batch.bank.remember(index, entry())
-
-
-def grounder_steps(report: Report, size: str, config: ModelConfig, tokens: int = 1293) -> None:
-    """The tower on five keyframes and the language model on a prompt."""
-    with init_empty_weights(include_buffers=False):
-        grounder = Grounder(config).eval()
-    with fake_cuda():
-        put_on_cuda(grounder, torch.bfloat16)
-        name = size.lower()
-        for label, step in _grounder_parts(grounder, tokens):
-            report.measure(f"{label}_{name}", [grounder], step)
-
-
-def _grounder_parts(grounder: Grounder, tokens: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    model = grounder.language_model
-    if hasattr(grounder.tower, "normalise") and hasattr(grounder.config, "image_size"):
-        side = grounder.config.image_size
-        pixels = torch.empty(KEYFRAMES, side, side, 3, dtype=torch.uint8, device=CUDA)
-        yield "tower", lambda: grounder.tower(grounder.tower.normalise(pixels))
-    embeds = torch.empty(1, tokens, model.config.hidden_size, dtype=torch.bfloat16, device=CUDA)
-
-    def prefill() -> Any:
-        cache = DynamicCache(config=model.config)
-        return model.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True).last_hidden_state
-
-    yield "prefill", prefill

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.model.families import read_config
+from tests.fake_cuda.counting import Report
+from tests.fake_cuda.grounders import grounder_steps, spread_steps
 from tests.fake_cuda.limits import exceeded
-from tests.fake_cuda.steps import Report, grounder_steps, segmenter_steps
+from tests.fake_cuda.steps import segmenter_steps
 
 NANO = Path(__file__).resolve().parents[2] / "pipeline" / "model" / "nano"
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +40,13 @@ def check_small_networks() -> None:
     report = Report()
     config = read_config(NANO)
     segmenter_steps(report, config, [1, 3], batch=2)
-    grounder_steps(report, "nano", config, tokens=64)
+    grounder_steps(report, "nano", config)
+    spread_steps(report, "nano", config, {0: 4 * 10**6, 1: 4 * 10**6})
     assert report.mismatches == []
     assert exceeded(report) == []
-    assert {"encode_2", "add_keyframe_e1", "track_e1", "track_e3", "track_e3_sa2va", "prefill_nano"} <= set(
-        report.steps
-    )
+    expected = {"encode_2", "add_keyframe_e1", "track_e1", "track_e3", "track_e3_sa2va", "track_e3_halved"}
+    expected |= {f"{step}_nano{where}" for step in ("prefill", "verify", "question") for where in ("", "_spread")}
+    assert expected <= set(report.steps)
     one, three = report.steps["track_e1"], report.steps["track_e3"]
     assert three.kernels <= one.kernels + 5, "several objects go through together"
     assert three.flops > 2 * one.flops

@@ -4,7 +4,9 @@ from pipeline.config import RunConfig
 from pipeline.dataset.state import DatasetState
 from pipeline.engine.workload import SAMPLE, measure
 from pipeline.manifest import plan_of
-from pipeline.run import checked_model
+from pipeline.run import checked_model, masks_identity
+from pipeline.stages.propagate import count_given
+from pipeline.storage import absolute, scrub
 
 
 def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per_gpu_hour: float | None = None) -> str:
@@ -17,6 +19,7 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per
     """
     with plan_of(config.as_dict()) as todo:
         model, directory = checked_model(config)
+        given_masks = masks_identity(config)
         DatasetState(config.output).compare(todo, retry_failed=config.retry_failed)
         total, left = todo.total, todo.size()
         work = measure(todo.sample(SAMPLE), config, videos=left.videos)
@@ -29,6 +32,10 @@ def plan(config: RunConfig, *, seconds_per_frame: float | None = None, price_per
         str(work),
         f"model: {model}, in {directory}",
     ]
+    if config.masks is not None:
+        given, rows = count_given(absolute(config.masks), config)
+        version = given_masks["masks_version"]
+        lines.append(f"masks: {scrub(config.masks)}, version {version}: {given} of {rows} rows have given ones")
     if seconds_per_frame is not None:
         hours = work.frames * seconds_per_frame / 3600
         lines.append(

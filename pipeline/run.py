@@ -96,7 +96,7 @@ def annotate(
     with plan_of(config.as_dict()) as work:
         model, directory = checked_model(config)
         model_fingerprint = fingerprint(directory)
-        identity = {**config.identity(model_fingerprint), **_given_masks(config)}
+        identity = {**config.identity(model_fingerprint), **masks_identity(config)}
         calibration = None if config.calibration is None else _calibration(config.calibration)
         description = {"configuration": config.as_dict(), "model": model.describe(), "versions": versions()}
         if _WORKING_DIR_COPY in absolute(config.output):
@@ -200,8 +200,8 @@ def _pools(config: RunConfig, directory: Path) -> dict[str, PoolSpec]:
     return pools
 
 
-def _given_masks(config: RunConfig) -> dict[str, Any]:
-    """What binds an output to the masks it starts from. Raises UsageError where there are none."""
+def masks_identity(config: RunConfig) -> dict[str, Any]:
+    """What binds an output to the dataset in ``masks``; empty without one. Raises UsageError if it is none."""
     if config.masks is None:
         return {}
     url = absolute(config.masks)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.config import RunConfig
 from pipeline.dataset import MaskDataset, decode_mask, encode_masks
+from pipeline.dry_run import plan
 from pipeline.errors import UsageError
 from pipeline.schema import MaskRow
 from pipeline.versions import make_version
@@ -51,7 +52,14 @@ def test_the_track_follows_a_correction(clips: Path, ray_address: str, tmp_path:
             "masks": {row.frames[3]: dict(rle)}}  # fmt: skip
     make_version(str(out), parse_edits([json.dumps(edit)], name="e"), str(corrected))
     manifest.write_text("\n".join([*lines, json.dumps(extra)]))
-    arguments = ["--manifest", manifest, *arguments, "--masks", corrected, "--output", new, "--max-failed", "0.5"]
+    arguments = ["--manifest", manifest, *arguments, "--masks", corrected, "--split-expressions", "1", "--output", new,
+                 "--max-failed", "0.5"]  # fmt: skip
+    dry = run_job("annotate", *arguments, "--dry-run", "--rate-of", out, "--price-per-gpu-hour", "2")
+    assert dry.returncode == 0, dry.stderr
+    assert f"masks: {corrected}, version " in dry.stdout
+    assert f"1 of {len(before)} rows have given ones" in dry.stdout
+    assert "GPU-hours" in dry.stdout
+    assert not new.exists()
     done = run_job("annotate", *arguments, RAY_ADDRESS=ray_address)
     assert done.returncode == 0, done.stderr
     after = rows_of(new)
@@ -74,6 +82,14 @@ def test_the_track_follows_a_correction(clips: Path, ray_address: str, tmp_path:
     assert "3 of them already done" in again.stdout
     other = run_job("annotate", *arguments[:-2], "--from-frame", row.frames[2], RAY_ADDRESS=ray_address)
     assert (other.returncode, "from_frame" in other.stderr) == (2, True)
+
+
+def test_a_dry_run_finds_that_there_are_no_masks(clips: Path, tmp_path: Path) -> None:
+    config = RunConfig(
+        manifest=str(clips / "manifest.jsonl"), model="nano", output=str(tmp_path / "o"), masks=str(tmp_path)
+    )
+    with pytest.raises(UsageError, match="not a mask dataset"):
+        plan(config)
 
 
 def test_settings_that_need_masks() -> None:

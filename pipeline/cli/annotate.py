@@ -84,7 +84,7 @@ def _say_plan(config: RunConfig, options: Options) -> int:
     from pipeline.dry_run import plan
     from pipeline.engine.workload import seconds_per_frame_of
 
-    rate = seconds_per_frame_of(options.rate_of) if options.rate_of is not None else options.seconds_per_frame
+    rate = seconds_per_frame_of(options.rate_of, config) if options.rate_of is not None else options.seconds_per_frame
     said = plan(config, seconds_per_frame=rate, price_per_gpu_hour=options.price_per_gpu_hour)
     for line in said.splitlines():
         print_line(line)

@@ -72,19 +72,26 @@ def measure(drawn: Sequence[VideoTask], config: RunConfig, *, videos: int) -> Wo
     )
 
 
-def seconds_per_frame_of(output: str) -> float:
-    """Seconds of worker time (both kinds together) that a finished run took for one frame of video.
+def seconds_per_frame_of(output: str, config: RunConfig) -> float:
+    """Seconds of worker time that a finished run took for one frame of video.
+
+    Args:
+        output: Of the finished run.
+        config: Of the run to be estimated: with ``masks`` only propagation counts, else both kinds of workers.
 
     Raises:
-        UsageError: ``output`` is not the output of a finished run.
+        UsageError: ``output`` is not the output of a finished run, or one that asked no model although this one will.
     """
+    stages = ("segment",) if config.masks is not None else ("ground", "segment")
     file = join(output, RUN_FILE)
     try:
         run = json.loads(read_bytes(file))
-        seconds = run["timings"]["ground_seconds"] + run["timings"]["segment_seconds"]
+        seconds = sum(run["timings"][f"{stage}_seconds"] for stage in stages)
         return float(seconds / run["this_run"]["frames"])
     except (StorageError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise UsageError(f"{scrub(file)}: tells no rate; it must be the output of a run that has ended") from error
+        raise UsageError(
+            f"{scrub(file)}: tells no rate; it must be the output of a run of the same kind that has ended"
+        ) from error
 
 
 def frames_of(task: VideoTask, config: RunConfig) -> int:

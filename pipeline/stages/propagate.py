@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.config import RunConfig
 from pipeline.dataset.content import version_of
 from pipeline.dataset.reader import MaskDataset, mask_row
 from pipeline.engine.settings import WorkerSettings
@@ -87,13 +88,11 @@ class Propagate(Segment):
     def _chosen(self, row: MaskRow) -> list[int]:
         """Indices into a row's frames: those whose masks count as given."""
         shown = [index for index, rle in enumerate(row.masks) if rle is not None]
-        if row.status != Status.OK or not shown:
+        if not shown or not _is_given(row.status, row.source, self.settings.config):
             return []
         if self.settings.config.given == "keyframes":
             places = sorted(set(uniform_keyframes(len(shown), self.settings.config.num_keyframes)))
             return [shown[place] for place in places]
-        if row.source in (None, RowSource.MODEL, RowSource.ACCEPTED):
-            return []
         return [index for index in shown if row.scores[index] == 1.0]
 
     def _first_frame(self, source: FrameSource) -> int:
@@ -107,6 +106,22 @@ class Propagate(Segment):
 
 MISSING = "NoMasksError"
 """How the error of an expression begins that ``--masks`` has nothing of."""
+
+
+def _is_given(status: str, source: str | None, config: RunConfig) -> bool:
+    """Whether masks of a row count as given: those of every row, or of rows that a person or a tool corrected."""
+    is_corrected = source not in (None, RowSource.MODEL, RowSource.ACCEPTED)
+    return status == Status.OK and (config.given == "keyframes" or is_corrected)
+
+
+def count_given(dataset: str, config: RunConfig) -> tuple[int, int]:
+    """How many rows of a dataset have masks that count as given, and how many rows there are; masks are not read."""
+    given = rows = 0
+    for batch in MaskDataset(dataset).iter_row_batches(["status", "source"]):
+        pairs = zip(batch["status"].to_pylist(), batch["source"].to_pylist(), strict=True)
+        given += sum(_is_given(status, source, config) for status, source in pairs)
+        rows += batch.num_rows
+    return given, rows
 
 
 def _changes(row: MaskRow, track: Track, given: list[int], source: FrameSource) -> dict[str, Any]:

@@ -92,13 +92,18 @@ def test_of_many_videos_a_sample_is_opened_and_the_number_is_called_an_estimate(
 
 def test_rate_of_an_earlier_run(tmp_path):
     with pytest.raises(UsageError, match=r"run\.json"):
-        seconds_per_frame_of(str(tmp_path))
+        seconds_per_frame_of(str(tmp_path), config())
     run = {"timings": {"ground_seconds": 10.0, "segment_seconds": 40.0}, "this_run": {"frames": 100}}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    assert seconds_per_frame_of(str(tmp_path)) == 0.5
+    assert seconds_per_frame_of(str(tmp_path), config()) == 0.5
+    assert seconds_per_frame_of(str(tmp_path), config(masks="d")) == 0.4
+    (tmp_path / "run.json").write_text(json.dumps(run | {"timings": {"segment_seconds": 40.0}}))  # of --masks
+    assert seconds_per_frame_of(str(tmp_path), config(masks="d")) == 0.4
+    with pytest.raises(UsageError, match="of the same kind"):
+        seconds_per_frame_of(str(tmp_path), config())
     (tmp_path / "run.json").write_text(json.dumps(run | {"this_run": {"frames": 0}}))
     with pytest.raises(UsageError):
-        seconds_per_frame_of(str(tmp_path))
+        seconds_per_frame_of(str(tmp_path), config())
 
 
 def test_as_a_user_calls_it(clips, untrained, tmp_path):

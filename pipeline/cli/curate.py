@@ -69,4 +69,6 @@ def _print(curation: "Curation", output: str) -> None:
         print_line(f"{split}: {counts['rows']} rows of {counts['videos']} videos")
     if curation.cleaned:
         print_line(curation.cleaned)
+    if curation.verdicts:
+        print_line(curation.verdicts)
     print_line(f"written to {scrub(output)}")

@@ -76,6 +76,8 @@ def run(options: Options) -> int:
     version = make_version(options.predictions, edits, options.output, tool=tool)
     done = ", ".join(f"{count} {action}" for action, count in version.edits.items()) or "nothing to change"
     print_line(f"edits: {done}" + (f"; {version.undecided} lines are undecided" if version.undecided else ""))
+    if version.verdicts:
+        print_line(version.verdicts)
     print_line(
         f"{scrub(options.output)}: {version.counts.rows} rows of {version.counts.videos} videos "
         f"(parent {version.parent}: {version.rows_before} rows)"

@@ -27,6 +27,7 @@ from pipeline.dataset.output import OutputDirectory
 from pipeline.dataset.reader import MaskDataset
 from pipeline.dataset.run_file import read_run
 from pipeline.dataset.state import Counts
+from pipeline.dataset.verdicts import verdict_files
 from pipeline.engine import cluster
 from pipeline.engine.merging import merge_on_cluster
 from pipeline.errors import StorageError, UsageError
@@ -156,6 +157,8 @@ def _about(inputs: Sequence[Input], runs: Sequence[Mapping[str, Any]], contents:
         yield f"{one.name}: weight {one.weight:g}, {total - absent} of {total} expressions, {failed} of them failed"
         if run.get("state") == "running":
             yield f"{one.name}: its run has not ended; what it holds now is combined"
+        if verdict_files(one.url):
+            yield f"{one.name}: its verdicts of a second model are of its own masks and stay there; verify the result"
 
 
 def _identity(

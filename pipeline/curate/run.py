@@ -12,6 +12,7 @@ from pipeline.curate.plan import Selection, check_not_empty, choose
 from pipeline.curate.review import write_review
 from pipeline.curate.rules import Rules
 from pipeline.curate.shards import ShardWriter
+from pipeline.dataset.carry_verdicts import carry_verdicts
 from pipeline.dataset.content import content_hash
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.layout import MASKS_FOLDER
@@ -39,6 +40,7 @@ class Curation:
         rejected: Expressions that were rejected.
         rejection: What rejection did, as a line; empty where nothing was to be rejected.
         cleaned: What the clean-up did; empty without one.
+        verdicts: How many verdicts of a second model were taken along, as a line; empty where there are none.
         lost: What could not be read, a line each; these rows are in no count of ``dropped``.
     """
 
@@ -49,6 +51,7 @@ class Curation:
     rejected: int
     rejection: str
     cleaned: str
+    verdicts: str
     lost: list[str]
 
 
@@ -113,6 +116,7 @@ def curate(
             write_review(target.url, chosen.picks)
         summary = {"before": asdict(before), "dropped": chosen.dropped, "splits": chosen.splits}
         after = target.finish(summary)
+        carried = carry_verdicts(dataset.url, target.url)
     lost = gone + [str(file) for file in dataset.damaged.values()]
     if chosen.unreadable:
         lost.append(f"{chosen.unreadable} rows of damaged files are left out")
@@ -124,6 +128,7 @@ def curate(
         rejected=rejected,
         rejection=rejection_note,
         cleaned=str(cleaner) if cleaner.settings.is_on else "",
+        verdicts=str(carried),
         lost=lost,
     )
 

@@ -44,7 +44,7 @@ class Verdicts:
         for table in tables:
             columns = [table[name].to_pylist() for name in _LOOKED_UP]
             ids = zip(*columns[:3], strict=True)
-            keys.append(np.fromiter((_key(*one) for one in ids), np.uint64, table.num_rows))
+            keys.append(np.fromiter((row_key(*one) for one in ids), np.uint64, table.num_rows))
             verdicts.append(np.asarray(columns[3], np.float32))
             digests.append(np.fromiter((int(one, 16) for one in columns[4]), np.uint64, table.num_rows))
         self._keys = np.concatenate(keys) if keys else np.zeros(0, np.uint64)
@@ -84,7 +84,7 @@ class Verdicts:
         return index is not None and not self._is_of(index, row)
 
     def _index(self, row: Mapping[str, Any]) -> int | None:
-        key = np.uint64(_key(row["video_id"], row["expression_id"], row["object_id"]))
+        key = np.uint64(row_key(row["video_id"], row["expression_id"], row["object_id"]))
         index = int(np.searchsorted(self._keys, key))
         return index if index < len(self._keys) and self._keys[index] == key else None
 
@@ -97,6 +97,7 @@ def _looked_up(file: FileInfo, settings_digest: str | None) -> pa.Table:
     return table if settings_digest is None else table.filter(pc.equal(table["settings_digest"], settings_digest))
 
 
-def _key(video_id: str, expression_id: str, object_id: int) -> int:
+def row_key(video_id: str, expression_id: str, object_id: int) -> int:
+    """64 bits that stand for a row's ids."""
     text = f"{video_id}\0{expression_id}\0{object_id}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())

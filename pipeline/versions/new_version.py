@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.dataset.carry_verdicts import carry_verdicts
 from pipeline.dataset.content import content_hash, version_of
 from pipeline.dataset.layout import EDITS_FILE, number_of_parts
 from pipeline.dataset.output import OutputDirectory
@@ -32,6 +33,7 @@ class NewVersion:
         rows_before: Rows of the parent.
         edits: Edits by action.
         undecided: Lines of the edit file that decide nothing.
+        verdicts: How many verdicts of a second model were taken along, as a line; empty where there are none.
     """
 
     parent: str
@@ -39,6 +41,7 @@ class NewVersion:
     rows_before: int
     edits: dict[str, int]
     undecided: int
+    verdicts: str
 
 
 def make_version(parent: str, edits: EditFile, output: str, *, tool: str = "edits") -> NewVersion:
@@ -83,12 +86,14 @@ def make_version(parent: str, edits: EditFile, output: str, *, tool: str = "edit
             raise StorageError(f"{scrub(dataset.url)}: changed while it was read; start again once its run has ended")
         atomic_write(join(target.url, EDITS_FILE), edits.to_bytes())
         counts = target.finish({})
+        carried = carry_verdicts(dataset.url, target.url)
     return NewVersion(
         parent=version,
         counts=counts,
         rows_before=sum(rows_of.values()),
         edits=by_action,
         undecided=edits.undecided,
+        verdicts=str(carried),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipeline.dataset import MaskDataset, OutputDirectory
 from pipeline.dataset.files import mask_files
 from pipeline.dataset.verification import DamagedDatasetError
 from pipeline.errors import PipelineError, UsageError
-from pipeline.schema import Expression, MaskRow, Status, VideoTask
+from pipeline.schema import VERDICTS_SCHEMA, Expression, MaskRow, Status, VideoTask
 from tests.dataset.conftest import build_row, damage_masks
 
 VIDEOS = [f"clip{number:02d}" for number in range(9)]
@@ -173,8 +174,14 @@ def test_the_program_says_how_many_were_incomplete_and_ends_with_1(datasets, tmp
     assert code == 1
     assert f"{datasets[1]}: weight 0.5, 16 of 18 expressions, 1 of them failed" in said
     assert "3 expressions were combined without some of the datasets" in said
-    code, said, _ = job_here("combine")("--predictions", *datasets[::2], "--output", tmp_path / "out2")
+    judged = tmp_path / "judged"
+    shutil.copytree(datasets[0], judged)
+    (judged / "verdicts").mkdir()
+    pq.write_table(VERDICTS_SCHEMA.empty_table(), judged / "verdicts" / "part-00000-of-00001.parquet")
+    code, said, _ = job_here("combine")("--predictions", judged, datasets[2], "--output", tmp_path / "out2")
     assert code == 0
+    assert f"{judged}: its verdicts of a second model are of its own masks and stay there" in said
+    assert f"{datasets[2]}: its verdicts" not in said
     assert "18 rows for 18 expressions of 9 videos (18 ok" in said
 
 

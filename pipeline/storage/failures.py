@@ -70,14 +70,16 @@ class MissingFileError(StorageError):
 def explain(error: Exception, url: str, doing: str) -> StorageError | None:
     """The error to show instead of ``error``; None when it is no storage failure at all."""
     what = f"{scrub(url)}: cannot {doing}"
-    if isinstance(error, StorageError) or not (isinstance(error, OSError) or _is_client_error(error)):
+    if isinstance(error, StorageError) or not (
+        isinstance(error, OSError) or _is_client_error(error) or _is_googles(error, url, "Bad Request:")
+    ):
         return None
     status = _http_status(error, url)
     if status == 404 or (status is None and _is_missing(error, url)):
         return MissingFileError(f"{what}: no such file, folder or bucket (404)")
     if status == 410:
         return MissingFileError(f"{what}: HTTP 410: it is gone for good")
-    if _is_refused(error, status):
+    if _is_refused(error, status, url):
         if url.startswith(("http://", "https://")):
             return AccessDeniedError(f"{what}: HTTP {status or 403}: access denied, or the presigned URL has expired")
         return AccessDeniedError(f"{what}: access denied ({status or 403}); check permissions and credentials")
@@ -99,13 +101,18 @@ def is_transient(error: Exception, url: str) -> bool:
         return status in (408, 429) or status >= 500
     if (
         _is_missing(error, url)
-        or _is_refused(error, status)
+        or _is_refused(error, status, url)
         or type(_client_cause(error)).__name__ in _REFUSED_BY_CLIENT
     ):
         return False
     if isinstance(error, TimeoutError | ConnectionError) or _is_client_error(_client_cause(error)):
         return True
     return isinstance(error, OSError) and (error.errno is None or error.errno in _TRANSIENT_ERRNOS)
+
+
+def _is_googles(error: Exception, url: str, beginning: str) -> bool:
+    """Whether gcsfs made a plain OSError or ValueError of an answer; only its text then tells which answer."""
+    return url.startswith(("gs://", "gcs://")) and str(error).startswith(beginning)
 
 
 def _told_without_secrets(error: BaseException) -> str:
@@ -151,13 +158,14 @@ def _is_missing(error: Exception, url: str) -> bool:
     return not url.startswith(("http://", "https://")) or _client_cause(error) is error
 
 
-def _is_refused(error: Exception, status: int | None) -> bool:
+def _is_refused(error: Exception, status: int | None, url: str) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return (
         isinstance(error, PermissionError)
         or status in (401, 403)
+        or _is_googles(error, url, "Forbidden:")
         or code in _REFUSED_CODES
         or (status is None and bool(names & _REFUSED_CREDENTIALS) and not getattr(error, "retryable", False))
     )

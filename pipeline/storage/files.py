@@ -12,6 +12,9 @@ from pipeline.storage.listing import details
 from pipeline.storage.retries import with_retries
 from pipeline.storage.urls import absolute, is_local, open_filesystem, parent
 
+_COPIES_LATER = ("az://", "abfs://", "abfss://")
+"""Azure may only begin a copy before it answers; the source must stay until the copy is complete."""
+
 
 def exists(url: str) -> bool:
     """Whether a file or folder is there. Raises StorageError when that cannot be found out."""
@@ -67,7 +70,10 @@ def move(url: str, target: str) -> None:
         if is_local(url):
             Path(path).replace(target_path)
             return
-        fs.cp_file(path, target_path)
+        if url.startswith(_COPIES_LATER):
+            fs.pipe_file(target_path, fs.cat_file(path))
+        else:
+            fs.cp_file(path, target_path)
         fs.rm_file(path)
 
     try:

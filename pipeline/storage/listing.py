@@ -39,8 +39,8 @@ def find_file(url: str) -> FileInfo | None:
 
 def is_folder(url: str) -> bool:
     """Whether a folder is there, in an object store: whether a file lies below it."""
-    fs, path = open_filesystem(url)
-    return with_retries(lambda: bool(fs.isdir(path)), url, "look up")
+    info = details(url)  # not isdir(), for which some clients call every failure "no"
+    return info is not None and info["type"] == "directory"
 
 
 def list_files(url: str, suffix: str = "") -> list[FileInfo]:
@@ -100,5 +100,10 @@ def list_details(url: str) -> list[dict[str, Any]]:
 def matching_files(pattern: str) -> list[str]:
     """Files whose path or URL matches a glob (``*``, ``?``, ``[...]``, ``**``), by name."""
     fs, path = open_filesystem(pattern)
-    found = with_retries(lambda: list(fs.glob(path)), pattern, "list")
-    return sorted(name if is_local(pattern) else fs.unstrip_protocol(name) for name in map(str, found))
+    found = sorted(map(str, with_retries(lambda: list(fs.glob(path)), pattern, "list")))
+    if is_local(pattern):
+        return found
+    # Clients leave out scheme and, on Azure, the account. The files get what the pattern has.
+    scheme, rest = pattern.split("://", 1)
+    root = f"{scheme}://{rest.partition('/')[0]}"
+    return [name if "://" in name else f"{root}/{name.lstrip('/').partition('/')[2]}" for name in found]

@@ -7,24 +7,18 @@ import os
 import posixpath
 import re
 import urllib.parse
-from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.errors import StorageError
+from pipeline.storage.clients import make_filesystem
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _SECRET_SETTING = re.compile(
     r"(?i)\b((?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|awsaccesskeyid|sig|"
     r"[a-z_]*(?:secret|password|token|access_key|api_key)[a-z_]*)=)[^\s&'\",;)]+"
 )
-_S3_CLIENT = {
-    "retries": {"total_max_attempts": 1},  # with_retries repeats, with its own pauses
-    # Some servers give a whole object's checksum with a part of it, or refuse requests that carry one.
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-}
 
 
 def is_local(url: str) -> bool:
@@ -78,11 +72,8 @@ def open_filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """
     if is_local(url):
         return LocalFileSystem(), absolute(url)
-    options: dict[str, Any] = {"use_listings_cache": False}  # another process adds files while this one looks
-    if url.startswith(("s3://", "s3a://")):
-        options["config_kwargs"] = _S3_CLIENT
     try:
-        return fsspec.url_to_fs(absolute(url), **options)
+        return make_filesystem(absolute(url))
     except (ValueError, ImportError) as error:
         raise StorageError(f"{scrub(url)}: cannot open this kind of URL: {scrub(str(error))}") from error
 

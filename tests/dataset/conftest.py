@@ -120,10 +120,12 @@ def set_s3_environment(monkeypatch, port):
 class FaultyProxy(http.server.ThreadingHTTPServer):
     """Forwards to a server, but answers a share of the requests with 500, 503 or a dropped connection.
 
-    While :attr:`outage` is set, it answers everything with that status.
+    While :attr:`outage` is set, it answers everything with that status. :attr:`kinds` may also have ``"short"``: an
+    answer that ends in its middle.
     """
 
     outage: int | None = None
+    kinds: tuple[int | str, ...] = (500, 503, "drop", "after")
 
     daemon_threads = True
 
@@ -146,19 +148,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.server.outage is not None:
             code = {503: "SlowDown", 403: "ExpiredToken"}[self.server.outage]
             self._answer(
-                self.server.outage, {"Content-Type": "application/xml"}, f"<Error><Code>{code}</Code></Error>".encode()
+                self.server.outage,
+                {"Content-Type": "application/xml"},
+                f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode(),
             )
             return
         if self.server.random.random() < self.server.share:
             self.server.faults += 1
-            fault = self.server.random.choice([500, 503, "drop", "after"])
+            fault = self.server.random.choice(self.server.kinds)
             if fault == "after":  # the request takes effect, but its answer is lost
                 self._upstream(body)
+            if fault == "short":
+                self._answer(*self._upstream(body), share=0.5)
             if isinstance(fault, str):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            self._answer(fault, {"Content-Type": "application/xml"}, b"<Error><Code>InternalError</Code></Error>")
+            self._answer(
+                fault,
+                {"Content-Type": "application/xml"},
+                b"<Error><Code>InternalError</Code><Message>injected</Message></Error>",
+            )
             return
         self._answer(*self._upstream(body))
 
@@ -170,11 +180,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 connection.putheader(name, value)
             connection.endheaders(body)
             answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            return answer.status, {name.title(): value for name, value in answer.getheaders()}, answer.read()
         finally:
             connection.close()
 
-    def _answer(self, status, headers, content):
+    def _answer(self, status, headers, content, share=1.0):
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -183,7 +193,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or "0")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            self.wfile.write(content[: int(len(content) * share)])
             self.server.sent_bytes += len(content)
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _forward  # noqa: N815 - the base class's names

@@ -67,6 +67,21 @@ def test_refused_credentials_are_told_at_once(error, pauses):
     assert pauses == []
 
 
+def test_googles_client_makes_a_plain_error_of_a_403(pauses):
+    refused = OSError("Forbidden: https://storage.googleapis.com/storage/v1/b/b/o/x\nno access")
+    with pytest.raises(AccessDeniedError, match=r"gs://b/x: cannot read: access denied .403."):
+        storage.with_retries(lambda: _raise(refused), "gs://b/x", "read")
+    assert not pauses
+
+
+def test_a_request_that_google_calls_wrong_is_told_and_not_repeated(pauses):
+    with pytest.raises(StorageError, match=r"gs://b/x: cannot write: ValueError: Bad Request: .*invalid bucket"):
+        storage.with_retries(lambda: _raise(ValueError("Bad Request: b/b\ninvalid bucket")), "gs://b/x", "write")
+    with pytest.raises(ValueError, match="other"):
+        storage.with_retries(lambda: _raise(ValueError("other")), "gs://b/x", "write")
+    assert not pauses
+
+
 def test_a_request_that_no_client_sends_is_not_repeated_and_told_without_its_password(pauses):
     error = botocore.exceptions.ParamValidationError(report="Invalid bucket name 'user:SECRET@nowhere'")
     with pytest.raises(StorageError) as raised:

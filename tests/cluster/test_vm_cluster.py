@@ -63,11 +63,12 @@ def test_every_node_starts_with_token_and_bounded_object_store(key):
     assert any(o.startswith("--volume") and o.endswith(f":{spill}") for o in config["docker"]["run_options"])
 
 
-def test_only_ssh_is_open_and_only_to_a_named_network():
-    rules = load(VM_CLUSTER)["provider"]["security_group"]["IpPermissions"]
-    assert [(rule["FromPort"], rule["ToPort"]) for rule in rules] == [(22, 22)]
-    assert all(r["CidrIp"] not in ("0.0.0.0/0", "::/0") for rule in rules for r in rule["IpRanges"])
-    assert "--dashboard-host=127.0.0.1" in " ".join(load(VM_CLUSTER)["head_start_ray_commands"])
+def test_ray_makes_no_security_group_because_its_own_is_open_to_everybody():
+    config = load(VM_CLUSTER)
+    assert "security_group" not in config["provider"]
+    for node in config["available_node_types"].values():
+        assert node["node_config"]["SecurityGroupIds"]
+    assert "--dashboard-host=127.0.0.1" in " ".join(config["head_start_ray_commands"])
 
 
 def test_the_token_is_a_file_and_no_secret_is_in_the_text():

@@ -140,6 +140,9 @@ class MaskSettings:
     """Objects of an answer to keep: all, or the first only, as the published evaluation does."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the model; auto is bfloat16 on GPUs and float32 on CPUs."""
+    compile: bool = False
+    """Faster on GPUs, may change single pixels: SAM 2's image encoder through torch.compile, and tracking steps as CUDA
+    graphs. Not measured on a GPU yet; a worker takes a minute or two longer to start."""
     frame_stride: Count = 1
     """Annotate every Nth frame."""
     max_frames: Count | None = None

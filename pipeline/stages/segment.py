@@ -50,6 +50,8 @@ class Segment(Stage):
             max_objects=config.max_objects,
             merge_tracks=config.merge_tracks,
         )
+        if config.compile:
+            self.segmenter.compile_steps(self.options.frames_per_batch)
         self.decoder = IsolatedDecoder(timeout_s=config.decode_timeout_s)
 
     def process(self, row: Row) -> Row:

@@ -9,7 +9,7 @@ MOST_KERNELS = {
     "track_e1": 600,
     "track_e4": 600,
     "track_e16": 600,
-    "track_e16_halved": 1650,
+    "track_e16_halved": 1900,
     "tower_1b": 360,
     "tower_4b": 360,
     "tower_8b": 360,

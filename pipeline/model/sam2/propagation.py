@@ -140,10 +140,28 @@ class ObjectBatch:
 
     def track(self, index: int, features: FrameFeatures) -> FrameMasks:
         """Masks on a frame that is no keyframe, from memory alone."""
+        conditioned, graphs = self.conditioned(index, features), self.segmenter.graphs
+        if graphs is None:
+            logits, object_score, memory, pointer = self._masks_and_memory(conditioned, features)
+        else:
+            logits, object_score, memory, pointer = graphs.run(
+                f"track with the {self.procedure.propagation_decoder} decoder",
+                lambda one, *levels: self._masks_and_memory(one, FrameFeatures(levels)),
+                (conditioned, *features.levels),
+            )
+        entry = MemoryEntry(memory, pointer)
+        self.bank.remember(index, entry)
+        return FrameMasks(index, logits, object_score, entry)
+
+    def _masks_and_memory(self, conditioned: Tensor, features: FrameFeatures) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, object score, memory and pointer of a frame whose features were conditioned on memory.
+
+        It reads nothing of this batch but the number of objects and the procedure.
+        """
         segmenter, decoder = self.segmenter, self._propagation_decoder()
         decoded = segmenter.decode(
             decoder,
-            self.conditioned(index, features),
+            conditioned,
             segmenter.high_resolution(decoder, features),
             objects=len(self),
             multimask=True,
@@ -151,9 +169,8 @@ class ObjectBatch:
         present, logits = decoded.object_score > 0, decoded.logits
         if self.procedure.propagation_decoder == "original":  # the published Sa2VA never blanks
             logits = torch.where(present[:, None, None], logits, NO_OBJECT_LOGIT)
-        entry = MemoryEntry(segmenter.encode_memory(features, logits), segmenter.pointer(decoded.token, present))
-        self.bank.remember(index, entry)
-        return FrameMasks(index, logits, decoded.object_score, entry)
+        memory, pointer = segmenter.encode_memory(features, logits), segmenter.pointer(decoded.token, present)
+        return logits, decoded.object_score, memory, pointer
 
     def conditioned(self, index: int, features: FrameFeatures) -> Tensor:
         """The frame's features conditioned on the memory of each object, ``[O, C, h, w]``."""

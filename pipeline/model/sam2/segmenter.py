@@ -18,6 +18,7 @@ from pipeline.model.exact_resize import resize_bicubic
 from pipeline.model.families.base import ModelConfig
 from pipeline.model.pixels import normalisation_table, normalise_pixels
 from pipeline.model.sam2.build import build_sam2
+from pipeline.model.sam2.compiled import CompiledEncoder, StepGraphs, record_cuda_graph
 from pipeline.model.sam2.fast_linear import use_fast_linear
 from pipeline.model.sam2.frame import DecodedMasks, FrameFeatures
 from pipeline.model.sam2.memory_attention import MemoryReader
@@ -39,6 +40,8 @@ class Segmenter(nn.Module):
     A Sa2VA checkpoint has the fine-tuned decoder only; it then stands in both places and ``has_original`` is False.
 
     Attributes:
+        graphs: Steps that are recorded as CUDA graphs; ``None`` unless :meth:`compile_steps` was called.
+        compiled_encoder: The image encoder compiled, likewise.
         encoded_frames: Frames that went through the image encoder so far.
     """
 
@@ -50,6 +53,8 @@ class Segmenter(nn.Module):
         self.sam_mask_decoder_modified = build_sam2(config).sam_mask_decoder if has_original else None
         self.compute_dtype = torch.float32
         self.reduced_encoder = False
+        self.graphs: StepGraphs | None = None
+        self.compiled_encoder: CompiledEncoder | None = None
         self.encoded_frames = 0
 
     @classmethod
@@ -112,6 +117,21 @@ class Segmenter(nn.Module):
             )
         return self
 
+    @torch.inference_mode()
+    def compile_steps(self, frames_per_batch: int) -> None:
+        """Have the image encoder compiled, and on a GPU the steps recorded as graphs; single pixels may change.
+
+        Takes up to a minute or two, in which both sizes of batches are compiled.
+
+        Args:
+            frames_per_batch: Frames that :meth:`encode` is usually given.
+        """
+        self.graphs = StepGraphs(record_cuda_graph if self.device.type == "cuda" else None)
+        self.compiled_encoder = CompiledEncoder(self.sam2.image_encoder, frames_per_batch, self.graphs)
+        side = self.config.image_size
+        for count in {1, frames_per_batch}:
+            self._encode(torch.zeros(count, side, side, 3, dtype=torch.uint8))
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -158,12 +178,18 @@ class Segmenter(nn.Module):
         frames = resize_bicubic(frames.to(self.device, non_blocking=True), height=side, width=side)
         pixels = self.normalise(frames)
         if self.reduced_encoder:
-            levels = self.sam2.image_encoder(pixels.to(self.compute_dtype))["backbone_fpn"]
+            levels = self._levels(pixels.to(self.compute_dtype))
         else:
             with self.autocast():
-                levels = self.sam2.image_encoder(pixels)["backbone_fpn"]
+                levels = self._levels(pixels)
         split = [level.split(1) for level in levels]
         return [FrameFeatures((split[0][i], split[1][i], split[2][i])) for i in range(len(frames))]
+
+    def _levels(self, pixels: Tensor) -> list[Tensor]:
+        if self.compiled_encoder is not None:
+            return self.compiled_encoder(pixels)
+        levels: list[Tensor] = self.sam2.image_encoder(pixels)["backbone_fpn"]
+        return levels
 
     def high_resolution(self, decoder: MaskDecoder, features: FrameFeatures) -> list[Tensor]:
         """The two finer feature maps as ``decoder`` wants them (each decoder has its own projections)."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pipeline.cli.program import run_command
-from pipeline.errors import UsageError
-from pipeline.settings import CheckedSettings, Option, Rule, at_least
+from pipeline.errors import PipelineError, UsageError
+from pipeline.settings import POSITIVE, CheckedSettings, Option, Rule, at_least
+from pipeline.workshop.bench.session_table import session_table
 
 PROGRAM = "python -m pipeline.workshop.bench"
 
@@ -60,6 +61,13 @@ class Options(CheckedSettings):
     """Measure instead what the job around the model costs, on N short drawn videos."""
     evaluation: bool = False
     """Measure instead scoring (J and F)."""
+    first_session: bool = False
+    """Measure instead what a first half hour on a GPU should tell: six steps, each in a process of its own; with
+    --device cpu they run at small sizes, to show that they work."""
+    minutes: Annotated[float, POSITIVE, Option("M")] = 30.0
+    """Of the first session in all."""
+    output: Annotated[str, Option("DIR")] = "first-session"
+    """Where the first session writes first_session.md and first_session.json, after every step."""
     json: Annotated[str, Option("FILE")] | None = None
     """Write the report here too."""
 
@@ -115,8 +123,30 @@ def _write_report(report: dict[str, Any], file: str) -> None:
     Path(file).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
+def _first_session(options: Options) -> int:
+    import torch
+
+    from pipeline.workshop.bench.first_session import Session
+
+    device = "cuda" if options.device == "auto" else options.device
+    if device != "cpu" and not torch.cuda.is_available():
+        raise PipelineError("there is no usable CUDA device here; --device cpu shows every step at small sizes")
+    session = Session(
+        model=options.model,
+        device=device,
+        minutes=options.minutes,
+        output=Path(options.output),
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    report = session.run()
+    print(session_table(report), end="")
+    return 1 if any("error" in step for step in report["steps"].values()) else 0
+
+
 def run(options: Options) -> int:
     """Measure, print."""
+    if options.first_session:
+        return _first_session(options)
     if options.evaluation:
         return _measure_evaluation(options)
     if options.job is not None:

@@ -18,7 +18,7 @@ from pipeline.video.frames import FrameSelection
 from pipeline.video.isolated import IsolatedDecoder
 from pipeline.video.source import open_video
 from pipeline.workshop.bench import ours
-from pipeline.workshop.bench.agreement import distinct_tracks, worst_iou
+from pipeline.workshop.bench.agreement import agreement, disagreement, distinct_tracks, limits_of
 from pipeline.workshop.bench.clip import BenchClip, bench_clip
 from pipeline.workshop.bench.clock import STAGES, StageClock, StageTime
 from pipeline.workshop.bench.machine import conditions, peak_memory, product_rate
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 FULL_SIZE = 512
 """From this side of SAM 2's picture on, a CPU has no time for warm-up and second passes."""
-LEAST_IOU = {"float32": 0.98, "bfloat16": 0.85}
-"""Lowest IoU of a frame at which two runs count as equal: one pixel of a small mask may lie on the threshold."""
 
 
 @dataclass(kw_only=True)
@@ -70,6 +68,7 @@ class ModelBenchmark:
         self.model = Sa2VA.from_checkpoint(settings.model, device=settings.device, dtype=settings.dtype)
         self.device = self.model.segmenter.device
         self.dtype = self.model.segmenter.compute_dtype
+        self.limits = limits_of(self.device.type, _name_of(self.dtype))
         if settings.threads:
             torch.set_num_threads(settings.threads)
         elif self.model.segmenter.config.image_size <= SMALL_IMAGE:
@@ -99,7 +98,7 @@ class ModelBenchmark:
             selection = FrameSelection(max_frames=settings.frames)
             if not self.is_long:
                 settings.say("warming up")
-                short = FrameSelection(max_frames=min(settings.frames, settings.keyframes + 8))
+                short = self._short()
                 self._published_run(clip, short, 0)
                 self._our_run(decoder, clip, short, 1, StageClock())
                 self._forget()
@@ -124,7 +123,6 @@ class ModelBenchmark:
         times = self.published_seconds if not once else self.published_seconds * count
         published, published_cpu = (sum(column) for column in zip(*times[:count], strict=True))
         scale = count if once else 1
-        iou = worst_iou(found[: len(self.expected)], self.expected[:count])
         self.frames = len(found[0].frame_names)
         masks = self.frames * count
         return {
@@ -139,7 +137,7 @@ class ModelBenchmark:
             "ours_frames_x_expressions_per_s": masks / seconds,
             "published_peak_bytes": self.published_peak,
             "ours_peak_bytes": peak.size_bytes,
-            "worst_iou": iou,
+            **agreement(found[: len(self.expected)], self.expected[:count], self.limits),
             "compared_expressions": min(len(self.expected), count),
             "distinct_tracks": distinct_tracks(found),
             "stages": self._stages(clock, scale),
@@ -186,13 +184,17 @@ class ModelBenchmark:
     ) -> dict[str, Any]:
         count = len(expected)
         self.settings.say(f"ours with {name}, {count} expressions")
-        with VARIANTS[name](self.model):
-            warm_up = 0.0
-            if name == "compile":
-                short = FrameSelection(max_frames=2)
-                warm_up = self._our_run(decoder, clip, short, count, StageClock(is_on=False))[1][0]
+        started = time.perf_counter()
+        with VARIANTS[name](self.model, self.options.frames_per_batch):
+            if name == "compile":  # batches of the sizes that are timed
+                self._our_run(decoder, clip, self._short(), count, StageClock(is_on=False))
+            warm_up = time.perf_counter() - started
             found, (seconds, _) = self._our_run(decoder, clip, selection, count, StageClock(is_on=False))
-        return {"name": name, "ours_s": seconds, "warm_up_s": warm_up, "worst_iou": worst_iou(found, expected)}
+        return {"name": name, "ours_s": seconds, "warm_up_s": warm_up, **agreement(found, expected, self.limits)}
+
+    def _short(self) -> FrameSelection:
+        """A few frames, in batches of the size that is timed."""
+        return FrameSelection(max_frames=min(self.settings.frames, self.settings.keyframes + 8))
 
     def _forget(self) -> None:
         """Drop what the warm-up measured; operations that were counted stay."""
@@ -217,7 +219,7 @@ class ModelBenchmark:
             "model": settings.model_name or settings.model.name,
             "sam2_side": segmenter.config.image_size,
             "device": str(self.device),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": _name_of(self.dtype),
             "frames": self.frames,
             "keyframes": settings.keyframes,
             "video": settings.video or f"drawn, {settings.height_width[1]}x{settings.height_width[0]}, JPEG frames",
@@ -256,10 +258,15 @@ def _write(found: Sequence[ExpressionMasks]) -> None:
 
 def problems(report: Mapping[str, Any]) -> list[str]:
     """Why the benchmark fails: masks that are not the same."""
-    least = LEAST_IOU[report["conditions"]["dtype"]]
+    conditions = report["conditions"]
+    limits = limits_of(torch.device(conditions["device"]).type, conditions["dtype"])
+    reasons = [(result["expressions"], disagreement(result, limits)) for result in report["results"]]
     return [
-        f"{result['expressions']} expressions: the masks differ from the published arrangement's "
-        f"(lowest IoU of a frame {result['worst_iou']:.4f}, at least {least} is asked for)"
-        for result in report["results"]
-        if result["worst_iou"] < least
+        f"{count} expressions: the masks differ from the published arrangement's: {reason}"
+        for count, reason in reasons
+        if reason is not None
     ]
+
+
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

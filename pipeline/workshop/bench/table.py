@@ -18,17 +18,21 @@ def as_table(report: Mapping[str, Any]) -> str:
         + (" per second of processor time" if conditions["device"] == "cpu" else ""),
         f"timed: {conditions['timed']}; warm-up: {conditions['warm_up']}; load {conditions['load_average'][0]:.1f}",
         "",
-        "  E  published       ours  ratio  (of processor time)  frames x E / s  worst IoU  peak published  peak ours",
+        "  E  published       ours  ratio  (of CPU time)  frames x E / s   mean IoU   worst IoU  peak pub.    ours",
     ]
     for r in report["results"]:
         lines.append(
             f"{r['expressions']:>3} {r['published_s']:>9.2f}s {r['ours_s']:>9.2f}s {r['ratio']:>5.2f}x "
-            f"{r['cpu_ratio']:>19.2f}x {r['ours_frames_x_expressions_per_s']:>15.2f} {r['worst_iou']:>10.4f} "
-            f"{r['published_peak_bytes'] / 2**30:>13.2f}G {r['ours_peak_bytes'] / 2**30:>9.2f}G"
+            f"{r['cpu_ratio']:>12.2f}x {r['ours_frames_x_expressions_per_s']:>15.2f} "
+            f"{r['mean_iou']:>10.4f} {r['worst_iou']:>11.4f} "
+            f"{r['published_peak_bytes'] / 2**30:>8.2f}G {r['ours_peak_bytes'] / 2**30:>6.2f}G"
         )
         for v in r["variants"]:
             warm = f" after {v['warm_up_s']:.1f}s of warm-up" if v["warm_up_s"] else ""
-            lines.append(f"    with {v['name']}: {v['ours_s']:.2f}s{warm}, worst IoU against ours {v['worst_iou']:.4f}")
+            lines.append(
+                f"    with {v['name']}: {v['ours_s']:.2f}s{warm}, IoU with ours {v['mean_iou']:.4f} (mean), "
+                f"{v['worst_iou']:.4f} (worst)"
+            )
     for r in report["results"]:
         lines += [
             "",

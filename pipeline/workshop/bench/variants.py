@@ -10,17 +10,22 @@ from pipeline.workshop.bench.clock import replaced
 
 
 @contextmanager
-def _bfloat16(model: Sa2VA) -> Iterator[None]:
+def _bfloat16(model: Sa2VA, _frames_per_batch: int) -> Iterator[None]:
     with replaced(model.segmenter, "compute_dtype", torch.bfloat16):
         yield
 
 
 @contextmanager
-def _compile(model: Sa2VA) -> Iterator[None]:
-    encoder = model.segmenter.sam2.image_encoder
-    with replaced(encoder, "forward", torch.compile(encoder.forward)):
+def _compile(model: Sa2VA, frames_per_batch: int) -> Iterator[None]:
+    segmenter = model.segmenter
+    with replaced(segmenter, "graphs", None), replaced(segmenter, "compiled_encoder", None):
+        segmenter.compile_steps(frames_per_batch)
         yield
 
 
-VARIANTS: dict[str, Callable[[Sa2VA], AbstractContextManager[None]]] = {"bfloat16": _bfloat16, "compile": _compile}
-"""``bfloat16``: SAM 2 under bfloat16 autocast; ``compile``: its image encoder through ``torch.compile``."""
+VARIANTS: dict[str, Callable[[Sa2VA, int], AbstractContextManager[None]]] = {
+    "bfloat16": _bfloat16,
+    "compile": _compile,
+}
+"""Each takes the model and the frames of a batch. ``bfloat16``: SAM 2 under bfloat16 autocast; ``compile``: as
+``annotate --compile``."""

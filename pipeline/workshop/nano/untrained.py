@@ -21,9 +21,17 @@ from pipeline.workshop.nano.tokenizer import write_tokenizer
 ANSWER = "Sure, [SEG].<|im_end|>"
 
 
-def write_untrained(directory: Path, seed: int = 0) -> Path:
-    """Write an untrained nano checkpoint into ``directory`` (made if needed) and return it."""
+def write_untrained(directory: Path, seed: int = 0, *, full_size_sam2: bool = False) -> Path:
+    """Write an untrained nano checkpoint into ``directory`` (made if needed) and return it.
+
+    Args:
+        directory: Where to.
+        seed: Of the weights.
+        full_size_sam2: Give it a SAM 2 of the published size.
+    """
     config = config_json(write_tokenizer(directory))
+    if full_size_sam2:
+        del config["grounding_config"]
     checked = config_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

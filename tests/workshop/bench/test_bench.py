@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.model.sam2.propagation import ObjectBatch
-from pipeline.workshop.bench.agreement import worst_iou
+from pipeline.workshop.bench.agreement import EVERY_FRAME, agreement, disagreement, frame_ious, limits_of
 from pipeline.workshop.bench.clip import bench_clip
 from pipeline.workshop.bench.clock import StageClock
 from pipeline.workshop.bench.model_benchmark import BenchSettings, ModelBenchmark, problems
@@ -112,6 +112,17 @@ def test_agreement_of_nothing_with_something() -> None:
         )  # fmt: skip
 
     full, left = {"size": [1, 2], "counts": "02"}, {"size": [1, 2], "counts": "011"}
-    assert worst_iou([answer([None])], [answer([None])]) == 1
-    assert worst_iou([answer([full])], [answer([None])]) == 0
-    assert worst_iou([answer([full])], [answer([left])]) == 0.5
+    assert frame_ious([answer([None])], [answer([None])]) == [1]
+    assert frame_ious([answer([full])], [answer([None])]) == [0]
+    assert frame_ious([answer([full])], [answer([left])]) == [0.5]
+
+
+def test_one_frame_of_a_gpu_may_differ_and_many_may_not() -> None:
+    on_gpu = limits_of("cuda", "bfloat16")
+    noise = {"mean_iou": 0.985, "share_of_frames_alike": 0.99, "worst_iou": 0.74}
+    assert disagreement(noise, on_gpu) is None
+    assert "0.7400" in str(disagreement(noise | {"share_of_frames_alike": 0.9}, on_gpu))
+    assert disagreement(noise | {"mean_iou": 0.96}, on_gpu) is not None
+    assert limits_of("cpu", "float32") == EVERY_FRAME
+    assert disagreement({"mean_iou": 0.999, "share_of_frames_alike": 0.999, "worst_iou": 0.97}, EVERY_FRAME)
+    assert agreement([], [], EVERY_FRAME)["mean_iou"] == 1

@@ -163,7 +163,7 @@ def old_output(url: Path, make_row) -> None:
     writer.commit(failed_rows(task("f", "0"), "VideoError: gone"))
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_output_of_the_older_layout_is_taken_over_cut_off_at_every_step(tmp_path, make_row, after):
     steps = 0
     for at in range(0, 1000, 2):

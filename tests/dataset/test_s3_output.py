@@ -72,7 +72,7 @@ def test_a_dead_runs_lock_is_taken_over(s3):
     run_lock.release()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_with_faults_nothing_is_lost_and_nothing_doubled(faulty_s3, make_row, seed):
     url, proxy = faulty_s3
     proxy.random.seed(seed)

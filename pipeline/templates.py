@@ -9,9 +9,6 @@ from dataclasses import fields
 from pipeline.config import RunConfig, RunSettings
 from pipeline.errors import UsageError
 
-FOLDER = "template-{number}"
-"""Of a template's dataset below ``--output``; numbered from 1, in the order of the command line."""
-
 
 def configs_of_templates(settings: RunSettings, templates: Sequence[str]) -> list[RunConfig]:
     """The runs of a command, one for each template.
@@ -34,17 +31,20 @@ def configs_of_templates(settings: RunSettings, templates: Sequence[str]) -> lis
     twice = next((text for number, text in enumerate(templates) if text in templates[:number]), None)
     if twice is not None:
         raise UsageError(f"prompt_template {twice!r} is given twice; the same answers would be computed again")
+    from pipeline.dataset.layout import TEMPLATE_FOLDER
     from pipeline.storage import join
 
-    folders = [join(settings.output, FOLDER.format(number=number)) for number in range(1, len(templates) + 1)]
+    folders = [join(settings.output, TEMPLATE_FOLDER.format(number=number)) for number in range(1, len(templates) + 1)]
     return [
         RunConfig(prompt_template=text, **{**common, "output": folder})
         for text, folder in zip(templates, folders, strict=True)
     ]
 
 
-def check_output_of_templates(output: str, number_of_templates: int) -> None:
-    """Refuse to put datasets of several templates into the dataset of one, and the reverse.
+def check_output_of_templates(output: str) -> None:
+    """Refuse to put datasets of several templates into the dataset of one.
+
+    The reverse is refused when the dataset of one is begun.
 
     Raises:
         UsageError: ``output`` is of the other kind.
@@ -53,11 +53,5 @@ def check_output_of_templates(output: str, number_of_templates: int) -> None:
     from pipeline.dataset.layout import RUN_FILE
     from pipeline.storage import exists, join, scrub
 
-    first = join(output, FOLDER.format(number=1))
-    if number_of_templates > 1 and exists(join(output, RUN_FILE)):
+    if exists(join(output, RUN_FILE)):
         raise UsageError(f"{scrub(output)}: is a dataset of one prompt template; name a new --output for several")
-    if number_of_templates == 1 and exists(join(first, RUN_FILE)):
-        raise UsageError(
-            f"{scrub(output)}: holds the datasets of several prompt templates; name one of them, as {scrub(first)}, or "
-            "a new --output"
-        )

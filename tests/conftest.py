@@ -23,6 +23,7 @@ if "RAY_TMPDIR" not in os.environ or "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # 60 are too few where other work has the cores
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other work on two cores, nicer workers would starve
 
 import psutil

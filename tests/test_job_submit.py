@@ -75,7 +75,7 @@ def test_a_submitted_job_runs_on_the_clusters_gpus(cluster, clips: Path, untrain
     ]
     result = _submit(cluster, "python", "jobs/annotate.py", *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "1 grounder(s) on 1 GPU each, 1 segmenter(s) on 1 GPU each" in result.stdout
+    assert "1 grounder(s) on 0.2 GPU each, 2 segmenter(s) on 0.6 GPU each" in result.stdout
     assert set(pq.read_table(tmp_path / "out" / "masks")["status"].to_pylist()) == {"ok"}
 
     again = _submit(cluster, "jobs/annotate.py", *arguments)  # the file itself is a program too

@@ -70,7 +70,8 @@ def run(options: Options) -> int:
     """Annotate, or say what would be done."""
     cluster.prepare(options.address)
     configs = options.run_configs()
-    check_output_of_templates(options.output, len(configs))
+    if len(configs) > 1:
+        check_output_of_templates(options.output)
     codes = []
     for number, config in enumerate(configs, start=1):
         if len(configs) > 1:

@@ -32,6 +32,8 @@ OWNER_FILE = f"{STATE_FOLDER}/owner.json"
 STAGED_FOLDER = f"{STATE_FOLDER}/staged"
 DAMAGED_FOLDER = f"{STATE_FOLDER}/damaged"
 VERDICTS_FOLDER = "verdicts"
+TEMPLATE_FOLDER = "template-{number}"
+"""Where a command with several prompt templates puts the dataset of each, numbered from 1."""
 STAGED_VERDICTS_FOLDER = f"{STATE_FOLDER}/verdicts"
 
 VIDEOS_PER_PART = 250

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.files import mask_files
-from pipeline.dataset.layout import CARD_FILE, RUN_FILE
+from pipeline.dataset.layout import CARD_FILE, RUN_FILE, TEMPLATE_FOLDER
 from pipeline.errors import UsageError
 from pipeline.storage import MissingFileError, atomic_write, exists, is_local, join, read_bytes, scrub
 
@@ -40,6 +40,12 @@ def check_place(url: str) -> None:
         raise UsageError(f"{url}: --output must name a folder, this is a file")
     if exists(join(url, RUN_FILE)):
         return
+    first = join(url, TEMPLATE_FOLDER.format(number=1))
+    if exists(join(first, RUN_FILE)):
+        raise UsageError(
+            f"{scrub(url)}: holds the datasets of several prompt templates; name one of them, as {scrub(first)}, or a "
+            "new --output"
+        )
     if exists(join(url, CARD_FILE)) or mask_files(url):
         raise UsageError(
             f"{scrub(url)}: holds files but no {RUN_FILE}, so it is not the output of a run; name a new folder"

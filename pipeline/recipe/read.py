@@ -7,10 +7,10 @@ from typing import Any
 
 from pipeline.combine.settings import CombineSettings
 from pipeline.config import RunConfig
+from pipeline.dataset.layout import TEMPLATE_FOLDER
 from pipeline.errors import UsageError
 from pipeline.settings import missing_settings, settings_of
 from pipeline.storage import join
-from pipeline.templates import FOLDER
 from pipeline.yaml_file import read_yaml
 
 RECIPES = Path(__file__).parent.parent / "evaluation" / "recipes"
@@ -171,7 +171,7 @@ def _by_template(name: str, options: Mapping[str, Any]) -> dict[str, Mapping[str
     if not isinstance(templates, list) or not templates:
         return {name: options}
     return {
-        f"{name}-{FOLDER.format(number=number)}": {**options, "prompt_template": text}
+        f"{name}-{TEMPLATE_FOLDER.format(number=number)}": {**options, "prompt_template": text}
         for number, text in enumerate(templates, start=1)
     }
 

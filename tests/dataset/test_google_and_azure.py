@@ -183,6 +183,7 @@ def test_manifests_are_read_with_faults(faulty):
     rows = [{"video_id": str(i), "video": "a/../b.mp4", "expression_id": "0", "expression": "x"} for i in range(50)]
     storage.atomic_write(f"{url}/m/part-0.jsonl", "\n".join(map(json.dumps, rows[:20])).encode())
     storage.atomic_write(f"{url}/m/part-1.jsonl", "\n".join(map(json.dumps, rows[20:])).encode())
+    assert storage.matching_files(f"{url}/m/*-?.jsonl") == [f"{url}/m/part-0.jsonl", f"{url}/m/part-1.jsonl"]
     for manifest, base in ((f"{url}/m", url), (f"{url}/m/part-*.jsonl", f"{url}/m")):
         tasks = read_manifest(manifest)
         assert len(tasks) == 50

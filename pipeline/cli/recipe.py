@@ -12,7 +12,7 @@ from pipeline.engine import cluster
 from pipeline.settings import CheckedSettings, Option
 
 EPILOG = """\
-included recipes: mevis, mevis-v2, ref-youtube-vos, ref-davis17
+included recipes: mevis, mevis-v2, ref-youtube-vos, ref-davis17, revos
 
   title: MeViS v2
   benchmark: mevis-v2                      # as for evaluate

@@ -7,10 +7,11 @@ from typing import Any
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.evaluation.parallel import map_tasks
-from pipeline.evaluation.predictions import DatasetSource, VideoPrediction, open_predictions
+from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.protocols import BenchmarkProtocol, Line, protocol_of
 from pipeline.evaluation.rejection import Rejection
 from pipeline.evaluation.scoring import Score, VideoResult
+from pipeline.evaluation.sources import DatasetSource, open_predictions
 from pipeline.evaluation.threshold import Threshold, ThresholdCurve
 from pipeline.evaluation.truth import VideoTruth
 from pipeline.storage import MissingFileError, scrub

@@ -33,6 +33,10 @@ class Split:
     exclude_meta: str | None = None
     """As the option of ``export``."""
 
+    def annotates_as(self, other: "Split | None") -> bool:
+        """Whether a run on the other split makes the same dataset."""
+        return other is not None and (self.manifest, self.videos) == (other.manifest, other.videos)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:

@@ -9,10 +9,9 @@ from pipeline.dataset.content import content_hash, version_of
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate
 from pipeline.export import check, export
-from pipeline.recipe.outcome import Outcome
 from pipeline.recipe.read import Recipe, Split
 from pipeline.recipe.record import Result, StepRecord
-from pipeline.recipe.summary import summary_page
+from pipeline.recipe.summary import Outcome, summary_page
 from pipeline.run import annotate
 from pipeline.storage import absolute, atomic_write, file_version, join, make_directory
 
@@ -46,6 +45,8 @@ class RecipeRun:
     def run(self) -> Outcome:
         """Annotate, combine, score and choose on one split, then annotate, combine, export and check on the other.
 
+        Where both are the same videos and expressions, they are annotated once.
+
         Raises:
             PipelineError: A step could not be done, or expressions failed and ``allow_missing`` is off.
         """
@@ -57,8 +58,10 @@ class RecipeRun:
                 self._score(name, recipe.choose, None)
             self._choose(names[-1], recipe.choose)
         if recipe.submit is not None:
-            names = self._predict("submit", recipe.submit)
-            self._export(outcome.datasets[f"submit/{names[-1]}"], recipe.submit)
+            part = "choose" if recipe.submit.annotates_as(recipe.choose) else "submit"
+            if part == "submit":
+                names = self._predict("submit", recipe.submit)
+            self._export(outcome.datasets[f"{part}/{names[-1]}"], recipe.submit)
         outcome.summary = join(self._output, "summary.md")
         make_directory(self._output)
         atomic_write(outcome.summary, summary_page(recipe, outcome).encode("utf-8", "replace"))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset import MaskDataset
-from pipeline.export import check
+from pipeline.evaluation import evaluate
+from pipeline.export import check, export
 from tests.conftest import ROOT, run_job
 
 SUBMITTED = """\
@@ -19,7 +20,14 @@ benchmark: mevis-v2
 format: mevis-v2
 submit: {manifest: submit/meta_expressions.json}
 """
-ONE_RUN = SUBMITTED + "runs: {k1: {num_keyframes: 1, objects: first}}\n"
+ONE_RUN = (
+    SUBMITTED
+    + """\
+choose: {manifest: submit/meta_expressions.json, ground_truth: submit}
+runs: {k1: {num_keyframes: 1, objects: first}}
+"""
+)
+"""What is scored is also what is submitted, so it is annotated once."""
 COMBINED = (
     SUBMITTED
     + """\
@@ -29,7 +37,7 @@ combine: {mode: average}
 threshold: choose
 """
 )
-STEPS_OF_COMBINED = (
+STEPS = (
     "choose: annotate k1",
     "choose: annotate k2",
     "choose: combine k1, k2",
@@ -43,7 +51,6 @@ STEPS_OF_COMBINED = (
     "submit: export mevis-v2",
     "submit: check",
 )
-STEPS_OF_ONE_RUN = ("submit: annotate k1", "submit: export mevis-v2")
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +90,14 @@ def _row_files(folder: Path) -> set[Path]:
     return set(folder.rglob("*.parquet"))
 
 
+def _files(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
 def _contents(output: Path) -> dict[str, object]:
     """What a recipe made: all rows of all datasets, the files of the submission, and the page of numbers."""
     datasets = {path.parent.relative_to(output) for path in output.glob("*/*/run.json")}
-    with zipfile.ZipFile(output / "submission.zip") as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
     rows = {
         str(dataset): {
             (record.row.video_id, record.row.expression_id, record.row.object_id): record.row
@@ -95,32 +105,51 @@ def _contents(output: Path) -> dict[str, object]:
         }
         for dataset in datasets
     }
-    return {"rows": rows, "files": files, "page": (output / "summary.md").read_text().replace(str(output), "OUT")}
+    return {
+        "rows": rows,
+        "files": _files(output / "submission.zip"),
+        "page": (output / "summary.md").read_text().replace(str(output), "OUT"),
+    }
 
 
-@pytest.mark.parametrize(
-    ("recipe", "steps"),
-    [
-        pytest.param(ONE_RUN, STEPS_OF_ONE_RUN, id="one run"),
-        pytest.param(
-            COMBINED,
-            STEPS_OF_COMBINED,
-            id="every step",
-            marks=[pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1500)],
-        ),
-    ],
-)
-def test_killed_in_its_steps_it_ends_with_the_same_result(
-    recipe, steps, data, ray_address, tmp_path, monkeypatch
-) -> None:
+@pytest.fixture
+def recipe_in(data: Path, ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Text of a recipe -> arguments of the command, but for the output."""
     monkeypatch.setenv("RAY_ADDRESS", ray_address)
-    (tmp_path / "recipe.yaml").write_text(recipe)
-    arguments = [str(tmp_path / "recipe.yaml"), "--data", str(data), "--model", "nano"]
-    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
-    for step in steps:
+
+    def write(text: str) -> list[str]:
+        (tmp_path / "recipe.yaml").write_text(text)
+        return [str(tmp_path / "recipe.yaml"), "--data", str(data), "--model", "nano"]
+
+    return write
+
+
+def _finish(arguments: list[str], output: Path) -> None:
+    result = run_job("recipe", *arguments, "--output", str(output))
+    assert result.returncode == 0, result.stderr
+
+
+def test_killed_while_it_scores_and_while_it_exports(recipe_in, data, tmp_path) -> None:
+    arguments, output, manifest = recipe_in(ONE_RUN), tmp_path / "out", str(data / "submit/meta_expressions.json")
+    for step in ("choose: evaluate k1", "submit: export mevis-v2"):
+        _kill_in(step, arguments, output)
+    _finish(arguments, output)
+    assert check(str(output / "submission.zip"), manifest, "mevis-v2") == []
+    export(str(output / "choose/k1"), manifest, "mevis-v2", str(tmp_path / "expected.zip"))
+    assert _files(output / "submission.zip") == _files(tmp_path / "expected.zip")
+    numbers = evaluate("mevis-v2", str(data / "submit"), str(output / "choose/k1")).lines[0].values
+    assert f"| k1 | {100 * numbers['final']:.2f} |" in (output / "summary.md").read_text()
+    assert not (output / "submit").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_killed_in_each_step_it_ends_with_the_same_result(recipe_in, data, tmp_path) -> None:
+    arguments, killed, undisturbed = recipe_in(COMBINED), tmp_path / "killed", tmp_path / "undisturbed"
+    for step in STEPS:
         _kill_in(step, arguments, killed)
-    for output in (killed, undisturbed):
-        result = run_job("recipe", *arguments, "--output", str(output))
-        assert result.returncode == 0, result.stderr
+    _finish(arguments, killed)
+    _finish(arguments, undisturbed)
     assert _contents(killed) == _contents(undisturbed)
     assert check(str(killed / "submission.zip"), str(data / "submit/meta_expressions.json"), "mevis-v2") == []

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.evaluation.predictions import PredictionSource, VideoPrediction
+from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.scoring import BOUNDARY, REGION, Score, VideoResult, score_expressions
+from pipeline.evaluation.sources import PredictionSource
 from pipeline.evaluation.threshold import ThresholdCurve
 from pipeline.evaluation.truth import VideoTruth
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.pictures import PictureError, PictureTree, picture_path
-from pipeline.evaluation.predictions import PictureSource, PredictionSource, VideoPrediction, open_predictions
+from pipeline.evaluation.predictions import VideoPrediction
 from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, mean, region_and_boundary
 from pipeline.evaluation.scoring import BOUNDARY, REGION, BoolArray, Measure, Score, VideoResult, score_expressions
+from pipeline.evaluation.sources import PictureSource, PredictionSource, open_predictions
 from pipeline.evaluation.truth import ExpressionTruth, VideoTruth, indexed_folder, object_keys, read_meta
 from pipeline.storage import scrub
 

@@ -16,14 +16,10 @@ from pycocotools import mask as coco
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.predictions import (
-    MissingPredictionError,
-    PredictionSource,
-    RlePrediction,
-    VideoPrediction,
-)
+from pipeline.evaluation.predictions import MissingPredictionError, RlePrediction, VideoPrediction
 from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line
 from pipeline.evaluation.scoring import Score, VideoResult
+from pipeline.evaluation.sources import PredictionSource
 from pipeline.evaluation.truth import ExpressionTruth, RleAnnotations, VideoTruth
 from pipeline.manifest.saco import read_saco, saco_tasks
 from pipeline.masks import compressed

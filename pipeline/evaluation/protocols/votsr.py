@@ -12,9 +12,10 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.pictures import PictureError, PictureTree
-from pipeline.evaluation.predictions import MissingPredictionError, PredictionSource, VideoPrediction
+from pipeline.evaluation.predictions import MissingPredictionError, VideoPrediction
 from pipeline.evaluation.protocols.common import BenchmarkProtocol, Line, mean
 from pipeline.evaluation.scoring import Score, VideoResult
+from pipeline.evaluation.sources import PredictionSource
 from pipeline.evaluation.truth import BoolArray, ExpressionTruth, MaybeMask, VideoTruth
 from pipeline.evaluation.vot_regions import Region, RegionError, from_binary, from_text
 from pipeline.manifest.votsr import read_sequences, sequences_folder

@@ -1,4 +1,4 @@
-"""What each dataset says of one expression, and what its vote weighs."""
+"""One dataset's answer to an expression, and the weight of its vote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def presence(self) -> float | None:
-        """That what the expression names is there; None where no row says."""
+        """Probability that what the expression names is in the video; None where no row has one."""
         return max((row["presence"] for row in self.rows if row["presence"] is not None), default=None)
 
     @property
@@ -43,12 +43,12 @@ class Answer:
         return sum(row["score"] or 0.0 for row in objects) / len(objects) if objects else 0.0
 
     def weight_of(self, row: dict[str, Any], by: WeighBy) -> float:
-        """What the vote for one of :attr:`objects` weighs; a row without the number counts fully."""
+        """Weight of the vote for one of :attr:`objects`; a row without a score or presence has the full weight."""
         factor = {"none": None, "score": row["score"], "presence": self.presence}[by]
         return self.weight * (1.0 if factor is None else factor)
 
     def weight_of_nothing(self, by: WeighBy) -> float:
-        """What the vote against an object that this answer lacks weighs."""
+        """Weight of the vote against an object that this answer lacks."""
         if by == "none":
             return self.weight
         if by == "score" or self.presence is None:
@@ -57,7 +57,7 @@ class Answer:
         return self.weight * (self.presence if self.objects else 1.0 - self.presence)
 
 
-def whole_weights(weights: Sequence[float]) -> list[int]:
+def integer_weights(weights: Sequence[float]) -> list[int]:
     """Weights as whole numbers in the same proportions; all 0 where they are."""
     heaviest = max(weights, default=0.0)
     return [round(weight / heaviest * _FULL_WEIGHT) if heaviest else 0 for weight in weights]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from pipeline.combine.answers import Answer, combined_presence, whole_weights
+from pipeline.combine.answers import Answer, combined_presence, integer_weights
 from pipeline.combine.objects import Row, SameObject, same_objects
 from pipeline.combine.settings import CombineSettings
 from pipeline.combine.votes import track_iou, vote
@@ -110,19 +110,19 @@ def _voted(
         answer.weight_of(members[answer.dataset], by) if answer.dataset in members else answer.weight_of_nothing(by)
         for answer in answers
     ]
-    whole = dict(zip((answer.dataset for answer in answers), whole_weights(weights), strict=True))
-    total = sum(whole.values())
+    weight_of = dict(zip((answer.dataset for answer in answers), integer_weights(weights), strict=True))
+    total = sum(weight_of.values())
     least = max(1, math.ceil(total * (settings.mask_share - _ROUNDING)))
     inside = list(members)
-    masks = vote([members[d]["masks"] for d in inside], [whole[d] for d in inside], least, height, width)
+    masks = vote([members[d]["masks"] for d in inside], [weight_of[d] for d in inside], least, height, width)
     areas, bboxes = areas_and_bboxes(masks)
     return {
         "row": group.first,
         "masks": masks,
         "areas": areas,
         "bboxes": bboxes,
-        "scores": _mean_scores([members[d]["scores"] or [] for d in inside], [whole[d] for d in inside]),
-        "score": _mean_score(members, whole, total),
+        "scores": _mean_scores([members[d]["scores"] or [] for d in inside], [weight_of[d] for d in inside]),
+        "score": _mean_score(members, weight_of, total),
     }
 
 
@@ -142,7 +142,7 @@ def _mean_scores(scores: Sequence[Sequence[float]], weights: Sequence[int]) -> l
 
 
 def _notes(answers: Sequence[Answer]) -> list[str]:
-    """What the answers' rows have to tell, each thing once."""
+    """Notes of the answers' rows, each once."""
     return list(dict.fromkeys(row["error"] for answer in answers for row in answer.rows if row["error"]))
 
 

@@ -29,7 +29,7 @@ def same_objects(answers: Sequence[Answer], match_iou: float, height: int, width
     """Group the objects of answers to one expression.
 
     The heaviest dataset's objects come first, then those of the others that match none of them. Where no answer has
-    more than one object, all mean the same one. Else the objects of each answer are assigned to those found so far for
+    more than one object, all mean the same one. Else the objects of each answer are assigned to the objects so far for
     the largest sum of IoU, and pairs below ``match_iou`` are different objects.
 
     Raises:
@@ -39,14 +39,14 @@ def same_objects(answers: Sequence[Answer], match_iou: float, height: int, width
     if all(len(answer.objects) <= 1 for answer in answers):
         members = {answer.dataset: answer.objects[0] for answer in ordered if answer.objects}
         return [SameObject(members=members)] if members else []
-    found: list[SameObject] = []
+    groups: list[SameObject] = []
     for answer in ordered:
-        left = list(range(len(answer.objects)))
-        for index, known in _assigned(answer.objects, [group.first for group in found], match_iou, height, width):
-            found[known].members[answer.dataset] = answer.objects[index]
-            left.remove(index)
-        found += [SameObject(members={answer.dataset: answer.objects[index]}) for index in left]
-    return found
+        unmatched = list(range(len(answer.objects)))
+        for index, known in _assigned(answer.objects, [group.first for group in groups], match_iou, height, width):
+            groups[known].members[answer.dataset] = answer.objects[index]
+            unmatched.remove(index)
+        groups += [SameObject(members={answer.dataset: answer.objects[index]}) for index in unmatched]
+    return groups
 
 
 def _assigned(

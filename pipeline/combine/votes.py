@@ -66,17 +66,17 @@ def _stretches(
     for first in range(0, len(tracks[0]), _FRAMES_AT_ONCE):
         frames = min(_FRAMES_AT_ONCE, len(tracks[0]) - first)
         borders = np.arange(frames + 1, dtype=np.int64) * pixels
-        places, changes = [borders], [np.zeros(len(borders), np.int64)]
+        positions, changes = [borders], [np.zeros(len(borders), np.int64)]
         for track, weight in zip(tracks, weights, strict=True):
             begins, ends = _ends_of_runs(track, first, frames, height, width)
-            places += [begins, ends]
+            positions += [begins, ends]
             changes += [np.full(len(begins), weight), np.full(len(ends), -weight)]
-        place = np.concatenate(places)
-        order = np.argsort(place, kind="stable")
-        place, votes = place[order], np.cumsum(np.concatenate(changes)[order])
-        last = np.flatnonzero(np.diff(place, append=-1))  # of the changes at one pixel the last has them all
-        place, votes = place[last], votes[last]
-        yield frames, place[:-1], place[1:], votes[:-1]
+        position = np.concatenate(positions)
+        order = np.argsort(position, kind="stable")
+        position, votes = position[order], np.cumsum(np.concatenate(changes)[order])
+        last = np.flatnonzero(np.diff(position, append=-1))  # of the changes at one pixel the last has them all
+        position, votes = position[last], votes[last]
+        yield frames, position[:-1], position[1:], votes[:-1]
 
 
 def _ends_of_runs(

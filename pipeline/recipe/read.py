@@ -1,4 +1,4 @@
-"""A recipe file: what it may say, and what is wrong with one that says something else."""
+"""Reads a recipe file and checks every name and value in it before any work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,7 +14,7 @@ from pipeline.storage import join
 from pipeline.yaml_file import read_yaml
 
 RECIPES = Path(__file__).parent.parent / "evaluation" / "recipes"
-"""Those that are included; each is named by its file."""
+"""Folder of the included recipes; the name of a recipe is that of its file."""
 _KEYS = (
     "title", "benchmark", "format", "model", "choose", "submit", "runs", "combine", "weights", "threshold", "published",
     "allow_missing",
@@ -103,11 +103,11 @@ def read_recipe(name: str, *, model: str | None = None) -> Recipe:
         published={str(key): str(value) for key, value in (values.get("published") or {}).items()},
         allow_missing=bool(values.get("allow_missing", False)),
     )
-    _check_whole(str(path), recipe)
+    _check_parts_fit(str(path), recipe)
     return recipe
 
 
-def _check_whole(where: str, recipe: Recipe) -> None:
+def _check_parts_fit(where: str, recipe: Recipe) -> None:
     """What the parts of a recipe ask of each other."""
     if recipe.choose is None and recipe.submit is None:
         raise UsageError(f"{where}: neither choose nor submit, so there is nothing to do")

@@ -1,4 +1,4 @@
-"""What steps of a recipe found, kept so that a step whose input is still the same is not done again."""
+"""Results of a recipe's steps, kept in files so that a step is repeated only when its input has changed."""
 
 import hashlib
 import json

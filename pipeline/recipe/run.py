@@ -1,4 +1,4 @@
-"""Doing what a recipe says, step by step; each step goes on where it was."""
+"""Runs a recipe step by step. Started again, it continues in the step that was interrupted."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from pipeline.storage import absolute, atomic_write, file_version, join, make_di
 
 _JSON_FORMATS = ("coco", "youtube-vis", "saco-veval")
 COMBINED = "combined"
-"""What the combination is called beside the runs."""
+"""Name of the combination, beside the names of the runs."""
 
 
 class RecipeRun:
@@ -68,7 +68,11 @@ class RecipeRun:
         return outcome
 
     def _predict(self, part: str, split: Split) -> list[str]:
-        """Annotate a split by every run and combine them; returns the names, the one to use last."""
+        """Annotate a split by every run and combine the results.
+
+        Returns:
+            Names of the datasets made; the last one is to be scored and submitted.
+        """
         recipe = self.recipe
         for name in recipe.runs:
             output = join(self._output, part, name)
@@ -89,7 +93,7 @@ class RecipeRun:
         return [*recipe.runs, COMBINED]
 
     def _combine(self, part: str, inputs: dict[str, str]) -> str:
-        """The combination of runs, in a folder of its own for what they hold now."""
+        """Combine runs into a folder whose name depends on what they hold now."""
         settings = self.recipe.combine
         assert settings is not None
         weights = {name: self.recipe.weights.get(name, 1.0) for name in inputs}

@@ -6,6 +6,7 @@ ones by their track IoU (sum of intersections over sum of unions). cgF1 is the m
 public scorer's.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,6 @@ class PairSource:
 
     def videos(self, truths: Sequence[VideoTruth]) -> Iterator[tuple[VideoTruth, VideoPrediction]]:
         """See PredictionSource; masklets below the score that is kept are left out."""
-        import json
-
         try:
             entries = json.loads(read_bytes(self.url))
         except (ValueError, RecursionError) as error:
@@ -55,9 +54,7 @@ class PairSource:
             number, category, track, score = _entry(entry, where)
             truth = by_number.get(number)
             if truth is None or category not in {item.expression_id for item in truth.expressions}:
-                raise UsageError(
-                    f"{where}: category {category} is not asked of video {number}; it would count as false"
-                )
+                raise UsageError(f"{where}: category {category} is not asked of video {number}")
             if len(track) != len(truth.frames):
                 raise UsageError(f"{where}: {len(track)} masks for {len(truth.frames)} frames")
             if score >= KEEP_FROM:

@@ -30,7 +30,8 @@ def _free_ports(count: int) -> list[int]:
 def cluster(tmp_path_factory: pytest.TempPathFactory):
     """A head node with two logical GPUs; yields the environment that reaches it."""
     folder = tmp_path_factory.mktemp("r")
-    port, dashboard, client = _free_ports(3)
+    # the agent that takes jobs has one port for all Rays of a machine, and tests have several
+    port, dashboard, client, agent, agent_grpc = _free_ports(5)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {
         **os.environ,
@@ -41,6 +42,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
     head = {**environment}
     del head["RAY_ADDRESS"]
     start = [RAY, "start", "--head", "--num-gpus=2", "--num-cpus=4", f"--port={port}", f"--dashboard-port={dashboard}"]
+    start += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"]
     start += [f"--ray-client-server-port={client}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}", "--block"]
     process = subprocess.Popen(list(map(str, start)), env=head, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

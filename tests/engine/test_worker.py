@@ -70,7 +70,9 @@ def rests(monkeypatch):
 
 def made(script: dict[str, Exception], start: Exception | None = None) -> Worker:
     settings = types.SimpleNamespace(
-        config=types.SimpleNamespace(max_attempts=3, video_timeout_s=None), patience=Patience(node_s=(), rest_s=30)
+        software={},
+        config=types.SimpleNamespace(max_attempts=3, video_timeout_s=None),
+        patience=Patience(node_s=(), rest_s=30),
     )
     stage = type("Stage", (Scripted,), {"script": script, "start": start})
     return Worker(stage, settings, object())  # type: ignore[arg-type]

@@ -1,9 +1,11 @@
 """`ray job submit --working-dir . -- python jobs/annotate.py ...` against a cluster made with `ray start --head`."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,9 +29,9 @@ def _free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory):
+def cluster():
     """A head node with two logical GPUs; yields the environment that reaches it."""
-    folder = tmp_path_factory.mktemp("r")
+    folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")  # short, for Unix sockets
     # the agent that takes jobs has one port for all Rays of a machine, and tests have several
     port, dashboard, client, agent, agent_grpc = _free_ports(5)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -50,6 +52,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory):
     finally:
         process.terminate()
         process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _submit(environment: dict[str, str], *entrypoint: str) -> subprocess.CompletedProcess:

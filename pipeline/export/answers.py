@@ -65,6 +65,10 @@ class VideoAnswers:
     video_source: str | None = None
     """Where the video is from."""
 
+    def tracks(self) -> list[tuple[Expression, Track]]:
+        """All objects of the video with the expression that each answers, in the order of the answers."""
+        return [(answer.expression, track) for answer in self.answers for track in answer.tracks]
+
     def terms(self) -> dict[str, str]:
         """Licence and source as far as they are known, under the names of the dataset's columns."""
         stated = {"license": self.license, "video_source": self.video_source}

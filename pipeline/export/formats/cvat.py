@@ -54,7 +54,7 @@ class _Writer:
         self.masks = 0
 
     def add(self, video: VideoAnswers) -> None:
-        tracks = [(answer.expression, track) for answer in video.answers for track in answer.tracks]
+        tracks = video.tracks()
         for index, frame in enumerate(video.frames):
             name = quoteattr(xml_text(picture_name(video.video_id, frame)))
             self._file.write(f'<image id="{self._images}" name={name} width="{video.width}" height="{video.height}">\n')

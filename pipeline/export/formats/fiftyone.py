@@ -56,7 +56,6 @@ def _add(video: VideoAnswers, links: list[str], arrays: JsonArrays) -> int:
 
 def _detections(video: VideoAnswers, index: int) -> list[dict[str, Any]]:
     """The objects on one frame; ``index`` of a detection is the number of its track in the video."""
-    tracks = [(answer.expression, track) for answer in video.answers for track in answer.tracks]
     return [
         {
             "_cls": "Detection",
@@ -69,7 +68,7 @@ def _detections(video: VideoAnswers, index: int) -> list[dict[str, Any]]:
             "expression_id": expression.expression_id,
             "object_id": track.object_id,
         }
-        for number, (expression, track) in enumerate(tracks, start=1)
+        for number, (expression, track) in enumerate(video.tracks(), start=1)
         if (rle := track.masks[index]) is not None
     ]
 

@@ -67,8 +67,7 @@ def _log(
 ) -> None:
     """Put one video into a recording."""
     recording.send_recording_name(video.video_id)
-    tracks = [(answer.expression, track) for answer in video.answers for track in answer.tracks]
-    for number, (expression, track) in enumerate(tracks):
+    for number, (expression, track) in enumerate(video.tracks()):
         _log_track(rerun, recording, expression, track, _COLOURS[number % len(_COLOURS)])
     if frames is None:
         return
